@@ -1,0 +1,150 @@
+/** Document → what a reader wants to know of an answer (protocols sections 1 and 6). */
+import { type Document, type Node, Text } from "./patches.ts";
+
+export type Status = "streaming" | "finished" | "stopped" | "filtered" | "failed" | "interrupted";
+
+/** What is going on while an answer streams. */
+export type LivePhase =
+  | "connecting"
+  | "waiting"
+  | "thinking"
+  | "answering"
+  | "stalled"
+  | "reconnecting";
+export type Phase = LivePhase | Exclude<Status, "streaming">;
+
+export interface Usage {
+  readonly prompt: number | null;
+  readonly completion: number | null;
+  readonly total: number | null;
+}
+
+const WIRE: Record<string, Status> = {
+  WIP: "streaming",
+  FINISHED: "finished",
+  INCOMPLETE: "stopped",
+  CONTENT_FILTER: "filtered",
+  CONTEXT_LENGTH_EXCEEDED: "finished",
+  TIMEOUT: "failed",
+  FAILED: "failed",
+};
+const STATUSES = new Set<string>([...Object.values(WIRE), "interrupted"]);
+const PHASES = new Set<string>([
+  "connecting",
+  "waiting",
+  "thinking",
+  "answering",
+  "stalled",
+  "reconnecting",
+]);
+const ANSWERS = new Set(["RESPONSE", "TEMPLATE_RESPONSE"]);
+
+/** One answer, read from the document it stands in and from the `status` trait beside it. */
+export class Message {
+  readonly #document: Document;
+  readonly #trait: string;
+
+  constructor(document: Document, trait: string) {
+    this.#document = document;
+    this.#trait = trait;
+  }
+
+  /** The leaves whose texts, one after the other, are the thinking. */
+  get thinking(): Text[] {
+    return this.#leaves("thinking_content", (type) => type === "THINK");
+  }
+
+  /** The leaves whose texts, one after the other, are the answer. */
+  get content(): Text[] {
+    return this.#leaves("content", (type) => ANSWERS.has(type));
+  }
+
+  /**
+   * The wire's status in our words. Only the kernel knows of `interrupted`, so its trait counts;
+   * but a last patch may arrive before the trait that goes with it.
+   */
+  get status(): Status {
+    const wire = WIRE[this.#string("response/status") ?? ""] ?? "streaming";
+    if (!STATUSES.has(this.#trait)) return wire;
+    return this.#trait === "streaming" && !this.#begins ? wire : (this.#trait as Status);
+  }
+
+  /** The kernel's word for what is going on, or else what the texts tell. */
+  get phase(): Phase {
+    const { status } = this;
+    if (status !== "streaming") return status;
+    const phase = this.#string("phase") ?? "";
+    if (PHASES.has(phase)) return phase as LivePhase;
+    if (hasText(this.content)) return "answering";
+    if (hasText(this.thinking)) return "thinking";
+    return this.#document.get("response") instanceof Map ? "waiting" : "connecting";
+  }
+
+  /** `stop`, `length`, …; a context that ran full is `length` too. */
+  get finishReason(): string | null {
+    const reason = this.#string("response/finish_reason");
+    if (reason) return reason;
+    return this.#string("response/status") === "CONTEXT_LENGTH_EXCEEDED" ? "length" : null;
+  }
+
+  get error(): string | null {
+    return this.#string("response/error/message") || this.#string("response/error");
+  }
+
+  get model(): string | null {
+    return this.#string("response/model") || null;
+  }
+
+  get thinkingSeconds(): number | null {
+    return this.#number("response/thinking_elapsed_secs");
+  }
+
+  /** Seconds to the first token, as the kernel measured them. */
+  get ttft(): number | null {
+    return this.#number("timing/ttft");
+  }
+
+  /** Seconds since the request, as the kernel measured them. */
+  get elapsed(): number | null {
+    return this.#number("timing/elapsed");
+  }
+
+  get usage(): Usage {
+    const read = (name: string) => this.#number(`response/usage/${name}`);
+    const total = read("total_tokens") ?? this.#number("response/accumulated_token_usage");
+    return {
+      prompt: read("prompt_tokens"),
+      completion: read("completion_tokens"),
+      total: total || null,
+    };
+  }
+
+  /** A resumed answer keeps its old wire status until the new stream's snapshot is there. */
+  get #begins(): boolean {
+    const phase = this.#string("phase");
+    return phase === "connecting" || phase === "reconnecting";
+  }
+
+  #leaves(name: string, wanted: (type: string) => boolean): Text[] {
+    const fragments = this.#document.get("response/fragments");
+    if (!Array.isArray(fragments)) return texts([this.#document.get(`response/${name}`)]);
+    const chosen = fragments.filter((item) => item instanceof Map && wanted(`${item.get("type")}`));
+    return texts(chosen.map((item) => (item as Map<string, Node>).get("content")));
+  }
+
+  #string(path: string): string | null {
+    const node = this.#document.get(path);
+    return node instanceof Text ? node.toString() : null;
+  }
+
+  #number(path: string): number | null {
+    const node = this.#document.get(path);
+    return typeof node === "number" ? node : null;
+  }
+}
+
+const texts = (nodes: (Node | undefined)[]) => nodes.filter((node) => node instanceof Text);
+export const hasText = (leaves: Text[]) => leaves.some((leaf) => leaf.length > 0);
+
+/** All leaves as one string. */
+export const joined = (leaves: Text[]): string => leaves.join("");

@@ -1,0 +1,72 @@
+/** One model → its store and controls, shared by all its views. */
+import type { Clock } from "./clock.ts";
+import { Controls, type RemoteStop } from "./controls.ts";
+import { type Model, readMessage, readSnapshot, type ToKernel } from "./protocol.ts";
+import { Store } from "./store.ts";
+
+export class Session {
+  readonly store: Store;
+  readonly controls: Controls;
+  readonly #handlers: [string, (value: unknown) => void][];
+
+  constructor(
+    private readonly model: Model,
+    clock: Clock,
+    stopRemotely?: RemoteStop,
+  ) {
+    const send = (message: ToKernel) => this.#send(message);
+    this.store = new Store(clock, (have) => send({ type: "sync", have }));
+    this.controls = new Controls(clock, send, () => this.store.notify(), stopRemotely);
+    this.#handlers = [
+      ["msg:custom", (value) => this.#receive(value)],
+      ["change:snapshot", () => this.#open()],
+      ["change:status", () => this.store.setStatus(model.get("status"))],
+      ["change:folded", () => this.store.notify()],
+      ["change:label", () => this.store.notify()],
+    ];
+    this.store.subscribe(() => this.controls.observe(this.store.message.status));
+    for (const [name, handler] of this.#handlers) model.on(name, handler);
+    this.store.setStatus(model.get("status"));
+    this.#open();
+    send({ type: "hello", origin: location.origin });
+    // What was sent before this view could hear is lost, perhaps all that was left to send.
+    if (this.store.message.status === "streaming") send({ type: "sync", have: this.store.have });
+  }
+
+  get folded(): boolean {
+    return this.model.get("folded") === true;
+  }
+
+  get label(): string {
+    return String(this.model.get("label") ?? "");
+  }
+
+  close(): void {
+    for (const [name, handler] of this.#handlers) this.model.off(name, handler);
+    this.controls.close();
+    this.store.close();
+  }
+
+  #open(): void {
+    const snapshot = readSnapshot(this.model.get("snapshot"));
+    if (snapshot) this.store.take(snapshot);
+  }
+
+  #receive(value: unknown): void {
+    const message = readMessage(value);
+    if (!message) return;
+    if (message.type === "patches") this.store.patch(message.seq, message.patches);
+    else if (message.type === "snapshot") this.store.take(message);
+    else if (message.type === "end") this.store.finish(message);
+    else if (message.type === "ack") this.controls.acknowledge(message);
+    else this.controls.allow(message);
+  }
+
+  #send(message: ToKernel): void {
+    try {
+      this.model.send(message);
+    } catch {
+      // No kernel behind this model any more: what stands, stands.
+    }
+  }
+}

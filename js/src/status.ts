@@ -1,0 +1,118 @@
+/** Message and clock → the status line, its announcement, and the figures below the answer. */
+import { make, write } from "./dom.ts";
+import type { Message, Phase } from "./message.ts";
+import type { Action } from "./protocol.ts";
+import { clockText, spanText } from "./timing.ts";
+
+/** An answer that says nothing for so long is called stalled. */
+export const STALLED_AFTER = 10_000;
+
+const WORDS: Record<Phase, string> = {
+  connecting: "Connecting…",
+  waiting: "Waiting for the first token…",
+  thinking: "Thinking…",
+  answering: "Answering…",
+  stalled: "Stalled",
+  reconnecting: "Reconnecting…",
+  finished: "Finished",
+  stopped: "Stopped",
+  filtered: "Withdrawn by the content filter",
+  failed: "Failed",
+  interrupted: "Interrupted",
+};
+const CLOCKED = new Set<Phase>(["connecting", "waiting", "answering", "reconnecting"]);
+
+export interface Moment {
+  readonly message: Message;
+  readonly phase: Phase;
+  readonly pending: Action | null;
+  /** Milliseconds since the last batch. */
+  readonly silence: number;
+  /** Seconds since the request. */
+  readonly elapsed: number | null;
+}
+
+/** The kernel's phase, or `stalled` when text was coming and has not for a while. */
+export function phaseAt(message: Message, silence: number): Phase {
+  const { phase } = message;
+  const flows = phase === "thinking" || phase === "answering";
+  return flows && silence >= STALLED_AFTER ? "stalled" : phase;
+}
+
+/** What is announced: the state in words, without anything that runs. */
+export function stateText({ message, phase, pending }: Moment): string {
+  if (pending) return pending === "stop" ? "Stopping…" : "Resuming…";
+  if (message.status !== "streaming" && message.finishReason === "length") {
+    return "Cut off at the token limit";
+  }
+  const told = phase === "failed" || phase === "interrupted" ? message.error : null;
+  return told ? `${WORDS[phase]}: ${told}` : WORDS[phase];
+}
+
+/** What runs beside it; "" when nothing does. */
+export function clockBeside({ phase, silence, elapsed }: Moment): string {
+  if (phase === "stalled") return `nothing for ${clockText(silence / 1000)}`;
+  return CLOCKED.has(phase) && elapsed !== null && elapsed >= 1 ? clockText(elapsed) : "";
+}
+
+/** Model, tokens, speed and times, as far as they are known: `[text, what it is]`. */
+export function figures({ message, elapsed }: Moment): [string, string][] {
+  const { usage, model, ttft } = message;
+  const over = message.status !== "streaming";
+  const list: [string, string][] = [];
+  const add = (text: string | null, title: string) => text !== null && list.push([text, title]);
+  add(model, "model");
+  if (usage.prompt !== null || usage.completion !== null) {
+    add(usage.prompt === null ? null : `${count(usage.prompt)} in`, "tokens of the prompt");
+    add(usage.completion === null ? null : `${count(usage.completion)} out`, "tokens generated");
+  } else add(usage.total === null ? null : `${count(usage.total)} tokens`, "tokens in all");
+  add(speed(usage.completion, ttft, over ? elapsed : null), "speed after the first token");
+  add(ttft === null ? null : `first token ${spanText(ttft)}`, "time to the first token");
+  add(over && elapsed !== null ? `total ${spanText(elapsed)}` : null, "time in all");
+  return list;
+}
+
+const count = (tokens: number) => tokens.toLocaleString("en-US");
+
+function speed(tokens: number | null, ttft: number | null, elapsed: number | null): string | null {
+  if (!tokens || ttft === null || elapsed === null || elapsed - ttft < 0.05) return null;
+  const rate = tokens / (elapsed - ttft);
+  return `${rate < 10 ? rate.toFixed(1) : count(Math.round(rate))} tokens/s`;
+}
+
+/** A mark, the state, and a clock. */
+export class StatusLine {
+  readonly element: HTMLElement;
+  readonly #text = make("span", "state", { dir: "auto" });
+  readonly #clock = make("span", "clock");
+  readonly #spoken = make("span", "spoken", { role: "status", "aria-live": "polite" });
+
+  constructor() {
+    const seen = make("span", "seen", { "aria-hidden": "true" }, this.#text, this.#clock);
+    const mark = make("span", "mark", { "aria-hidden": "true" });
+    this.element = make("div", "status", {}, mark, seen, this.#spoken);
+  }
+
+  show(moment: Moment): void {
+    const state = stateText(moment);
+    write(this.#text, state);
+    write(this.#spoken, state);
+    write(this.#clock, moment.pending ? "" : clockBeside(moment));
+  }
+}
+
+/** The small print. */
+export class Figures {
+  readonly element = make("div", "figures");
+  #shown = "";
+
+  show(moment: Moment): void {
+    const list = figures(moment);
+    const key = JSON.stringify(list);
+    if (key === this.#shown) return;
+    this.#shown = key;
+    this.element.replaceChildren(
+      ...list.map(([text, title]) => make("span", "figure", { title }, text)),
+    );
+  }
+}

@@ -1,0 +1,149 @@
+/** One session → one view of it; everything is drawn in animation frames. */
+import type { Clock } from "./clock.ts";
+import { copy } from "./copy.ts";
+import { make, makeButton, write } from "./dom.ts";
+import { hasText, joined, type Message } from "./message.ts";
+import type { Session } from "./session.ts";
+import { Figures, type Moment, phaseAt, StatusLine } from "./status.ts";
+import { ThinkingPanel, Transcript } from "./transcript.ts";
+
+/** Clocks that run are looked at so often, in milliseconds. */
+const TICK = 250;
+const COPIED_FOR = 2_000;
+
+export class View {
+  readonly element = make("section", "root");
+  readonly #status = new StatusLine();
+  readonly #stop: HTMLButtonElement;
+  readonly #resume: HTMLButtonElement;
+  readonly #copy: HTMLButtonElement;
+  readonly #problem = make("div", "problem", { role: "alert" });
+  readonly #thinking = new ThinkingPanel();
+  readonly #answer = new Transcript("answer", "Answer");
+  readonly #body: HTMLElement;
+  readonly #figures = new Figures();
+  readonly #footer: HTMLElement;
+  #frame: (() => void) | null = null;
+  #tick: (() => void) | null = null;
+  #uncopied: (() => void) | null = null;
+  readonly #leave: () => void;
+
+  constructor(
+    private readonly session: Session,
+    private readonly clock: Clock,
+  ) {
+    this.#stop = makeButton("stop", () => session.controls.press("stop"));
+    this.#resume = makeButton("resume", () => session.controls.press("resume"));
+    this.#copy = makeButton("copy", () => this.#copyAnswer());
+    write(this.#copy, "Copy");
+    this.#copy.setAttribute("aria-label", "Copy the answer");
+    const bar = make("div", "bar", {}, this.#status.element, this.#stop, this.#resume);
+    this.#body = make("div", "body", {}, this.#thinking.element, this.#answer.element);
+    this.#footer = make("div", "footer", {}, this.#figures.element, this.#copy);
+    this.element.append(bar, this.#problem, this.#body, this.#footer);
+    this.#leave = session.store.subscribe(() => this.#schedule());
+    this.#draw();
+  }
+
+  close(): void {
+    this.#leave();
+    this.#frame?.();
+    this.#tick?.();
+    this.#uncopied?.();
+    this.element.remove();
+  }
+
+  #schedule(): void {
+    this.#frame ??= this.clock.frame(() => {
+      this.#frame = null;
+      this.#draw();
+    });
+  }
+
+  #draw(): void {
+    const moment = this.#moment();
+    this.#drawFrame(moment);
+    this.#status.show(moment);
+    this.#drawButtons(moment);
+    this.#drawBody(moment);
+    this.#figures.show(moment);
+    this.#copy.hidden = !hasText(moment.message.content);
+    this.#footer.hidden = this.#copy.hidden && !this.#figures.element.firstChild;
+    this.#keepTime(moment.message);
+  }
+
+  #moment(): Moment {
+    const { store, controls } = this.session;
+    const now = this.clock.now();
+    const silence = now - store.lastChange;
+    const { message } = store;
+    const phase = phaseAt(message, silence);
+    const elapsed = store.timing.elapsed(now);
+    return { message, phase, pending: controls.pending, silence, elapsed };
+  }
+
+  #drawFrame({ message, phase }: Moment): void {
+    const { store, label } = this.session;
+    const { dataset } = this.element;
+    dataset["status"] = message.status;
+    dataset["phase"] = phase;
+    dataset["seq"] = String(store.have);
+    dataset["verified"] = store.verified === null ? "" : String(store.verified);
+    this.element.setAttribute("aria-label", label || "Answer of the model");
+    this.element.classList.toggle("ssechat-live", message.status === "streaming");
+  }
+
+  #drawButtons({ message, pending }: Moment): void {
+    const live = message.status === "streaming";
+    const cut = message.finishReason === "length";
+    const again = cut || ["stopped", "interrupted", "failed"].includes(message.status);
+    const hadFocus = document.activeElement === (live ? this.#resume : this.#stop);
+    this.#stop.hidden = !live;
+    this.#resume.hidden = live || !again;
+    label(this.#stop, "Stop", "Stop the answer", pending === "stop");
+    label(
+      this.#resume,
+      cut ? "Continue" : "Resume",
+      cut ? "Continue the answer" : "Resume the answer",
+      pending === "resume",
+    );
+    if (hadFocus) (live ? this.#stop : this.#resume).focus({ preventScroll: true });
+    write(this.#problem, this.session.controls.problem);
+    this.#problem.hidden = !this.session.controls.problem;
+  }
+
+  #drawBody({ message, phase }: Moment): void {
+    const { thinking, content } = message;
+    const answered = hasText(content);
+    const thinks =
+      message.status === "streaming" && !answered && (phase === "thinking" || hasText(thinking));
+    const seconds = this.session.store.timing.thinking(message, this.clock.now());
+    this.#thinking.show(thinking, thinks, !answered, seconds);
+    this.#answer.show(content);
+    this.#answer.element.hidden = !answered;
+    const empty = !answered && this.#thinking.element.hidden;
+    this.#body.hidden = empty || this.session.folded;
+    this.element.dataset["folded"] = String(this.session.folded);
+  }
+
+  #keepTime(message: Message): void {
+    this.#tick?.();
+    this.#tick = null;
+    if (message.status !== "streaming") return;
+    this.#tick = this.clock.after(TICK, () => this.#schedule());
+  }
+
+  async #copyAnswer(): Promise<void> {
+    const done = await copy(joined(this.session.store.message.content));
+    write(this.#copy, done ? "Copied" : "Not copied");
+    this.#uncopied?.();
+    this.#uncopied = this.clock.after(COPIED_FOR, () => write(this.#copy, "Copy"));
+  }
+}
+
+function label(button: HTMLButtonElement, text: string, name: string, busy: boolean): void {
+  write(button, text);
+  button.setAttribute("aria-label", name);
+  // Not `disabled`, which would take the focus away.
+  button.setAttribute("aria-disabled", String(busy));
+}

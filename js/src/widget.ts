@@ -1,0 +1,69 @@
+/** anywidget's model → a live answer. */
+import { browserClock, type Clock } from "./clock.ts";
+import type { RemoteStop } from "./controls.ts";
+import type { Model } from "./protocol.ts";
+import { Session } from "./session.ts";
+import { View } from "./view.ts";
+
+interface Initialized {
+  readonly model: Model;
+  readonly signal?: AbortSignal;
+}
+
+interface Rendered extends Initialized {
+  readonly el: HTMLElement;
+}
+
+export interface Widget {
+  initialize(context: Initialized): () => void;
+  render(context: Rendered): () => void;
+}
+
+/**
+ * anywidget calls the default export once per model, but hands `initialize` and each `render`
+ * another proxy of it; so the one session begun here is theirs even where no key fits.
+ */
+export default function widget(clock: Clock = browserClock, stopRemotely?: RemoteStop): Widget {
+  const sessions = new WeakMap<Model, Session>();
+  const begun = new Set<Session>();
+
+  const begin = (model: Model) => {
+    const session = new Session(model, clock, stopRemotely);
+    sessions.set(model, session);
+    begun.add(session);
+    return session;
+  };
+  const find = (model: Model) => sessions.get(model) ?? (begun.size === 1 ? [...begun][0] : null);
+
+  return {
+    initialize({ model, signal }) {
+      const session = sessions.get(model) ?? begin(model);
+      return onceOver(signal, () => {
+        session.close();
+        begun.delete(session);
+        sessions.delete(model);
+      });
+    },
+    render({ model, el, signal }) {
+      const shared = find(model);
+      const session = shared ?? new Session(model, clock, stopRemotely);
+      const view = new View(session, clock);
+      el.append(view.element);
+      return onceOver(signal, () => {
+        view.close();
+        if (!shared) session.close();
+      });
+    },
+  };
+}
+
+/** Clean up at the signal or at the call of what is returned, whichever comes first, once. */
+function onceOver(signal: AbortSignal | undefined, run: () => void): () => void {
+  let over = false;
+  const end = () => {
+    if (!over) run();
+    over = true;
+  };
+  signal?.addEventListener("abort", end, { once: true });
+  return end;
+}
