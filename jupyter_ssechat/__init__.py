@@ -1,0 +1,41 @@
+"""Live streamed chat with language models in Jupyter: ``%load_ext jupyter_ssechat``, then ``%%chat``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from .chat import Chat
+    from .message import Delta, Usage
+    from .reply import Reply
+    from .widget import ChatView
+
+__version__ = "0.1.0"
+__all__ = ["Chat", "ChatView", "Delta", "Reply", "Usage", "load_ipython_extension", "unload_ipython_extension"]
+
+_HOMES = {"Chat": "chat", "ChatView": "widget", "Delta": "message", "Reply": "reply", "Usage": "message"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used: importing the package costs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def load_ipython_extension(ipython: InteractiveShell) -> None:
+    """Register ``%%chat`` and ``%chat``; called by ``%load_ext``."""
+    from .magics import load
+
+    load(ipython)
+
+
+def unload_ipython_extension(ipython: InteractiveShell) -> None:
+    """Take the magics away and close the gateway; called by ``%unload_ext``."""
+    from .magics import unload
+
+    unload(ipython)

@@ -1,0 +1,104 @@
+"""JSON bodies → typed requests: the one door to msgspec (protocols section 6, *Addresses and bodies*)."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, TypeVar
+
+import msgspec
+
+from ..errors import InvalidRequest
+
+Body = TypeVar("Body")
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """No fields at all."""
+
+
+class OfSession(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A call about a session."""
+
+    chat_session_id: str
+
+
+class OfMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A call about one message."""
+
+    chat_session_id: str
+    message_id: int
+
+
+class StopStream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """With `stream_id`, a newer generation of the message is left alone."""
+
+    chat_session_id: str
+    message_id: int
+    stream_id: str | None = None
+
+
+class Asking(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What every call that generates may say."""
+
+    chat_session_id: str
+    thinking_enabled: bool = True
+    search_enabled: bool = False
+    model: str | None = None
+    system: str | None = None
+    options: dict[str, Any] = {}
+    images: list[Any] = []
+
+
+class Completion(Asking, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A prompt after `parent_message_id`, None at the root."""
+
+    prompt: str
+    parent_message_id: int | None = None
+    ref_file_ids: list[str] = []
+
+
+class EditMessage(Asking, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A changed prompt in place of the user's message: a new branch."""
+
+    message_id: int
+    prompt: str
+    ref_file_ids: list[str] = []
+
+
+class Regenerate(Asking, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Another answer beside the answer `child_message_id`."""
+
+    child_message_id: int
+
+
+class Continue(Asking, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """More of the same answer; one that still runs is resumed if `fallback_to_resume`."""
+
+    message_id: int
+    fallback_to_resume: bool = False
+
+
+def read(raw: bytes, kind: type[Body]) -> Body:
+    """Read a request body as `kind`; InvalidRequest names the field that is wrong."""
+    try:
+        data = json.loads(raw or b"{}")
+    except ValueError as error:
+        raise _invalid(f"the body is not JSON: {error}", "body") from None
+    except RecursionError:
+        raise _invalid("the body is nested too deeply", "body") from None
+    try:
+        return msgspec.convert(data, kind, strict=True)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error), _field(str(error))) from None
+
+
+def _field(message: str) -> str:
+    """The field that msgspec speaks of: in backquotes at the end of the path, or of the sentence."""
+    path = re.search(r"at `\$\.?([^`]*)`", message)
+    named = re.search(r"field `([^`]*)`", message)
+    return ".".join(part[1] for part in (path, named) if part and part[1]) or "body"
+
+
+def _invalid(message: str, field: str) -> InvalidRequest:
+    return InvalidRequest(f"{field}: {message}", status=422, code=42200)

@@ -1,0 +1,174 @@
+"""Calls → sessions, records and generations: what the gateway does, without HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import GatewayError, InvalidRequest
+from ..patches import Patch
+from ..upstream import Request, Turn, Upstream
+from .bodies import Asking, Completion, Continue, EditMessage, Regenerate
+from .generation import Generation
+from .log import Reader
+from .sessions import Record, Session, Sessions
+
+Key = tuple[str, int]
+
+
+class Conversations:
+    """The sessions of one gateway and what is being generated in them; lives on one event loop."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        *,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.sessions = Sessions(now)
+        self._upstream = upstream
+        self._assigned: dict[str, Upstream] = {}
+        self._clock = clock
+        self._running: dict[Key, Generation] = {}
+
+    def assign(self, session_id: str, upstream: Upstream) -> None:
+        """Let `upstream` answer in this session from now on; safe from any thread."""
+        self._assigned[session_id] = upstream
+
+    def complete(self, body: Completion) -> Reader:
+        """Answer a new prompt."""
+        session = self.sessions.get(body.chat_session_id)
+        prompt = session.add_prompt(body.prompt, body.parent_message_id)
+        return self._answer(session, prompt, body)
+
+    def edit(self, body: EditMessage) -> Reader:
+        """Answer a changed prompt on a branch of its own."""
+        session = self.sessions.get(body.chat_session_id)
+        record = session.get(body.message_id)
+        if record.role != "USER":
+            raise _wrong("message_id", f"message {body.message_id} is an answer; expected the prompt to edit")
+        _allow(record, "ban_edit")
+        prompt = session.add_prompt(body.prompt, record.parent_id)
+        return self._answer(session, prompt, body)
+
+    def regenerate(self, body: Regenerate) -> Reader:
+        """Answer the same prompt once more, beside the answer that stands."""
+        session = self.sessions.get(body.chat_session_id)
+        record = session.get(body.child_message_id)
+        _allow(record, "ban_regenerate")
+        prompt = record if record.role == "USER" else session.get(record.parent_id or 0)
+        return self._answer(session, prompt, body)
+
+    def go_on(self, body: Continue) -> Reader:
+        """Let an answer that was stopped, cut or failed go on: same message, next epoch."""
+        session = self.sessions.get(body.chat_session_id)
+        record = session.get(body.message_id)
+        running = self._running.get((session.id, record.message_id))
+        if running is not None and body.fallback_to_resume:
+            return running.attach()
+        self._may_go_on(record, running)
+        record.apply(
+            [
+                Patch("response/error", "SET", None),
+                Patch("response/finish_reason", "SET", None),
+                Patch("response/status", "SET", "WIP"),
+            ]
+        )
+        return self._generate(session, record, body, continues=True)
+
+    def _may_go_on(self, record: Record, running: Generation | None) -> None:
+        if record.role != "ASSISTANT":
+            raise _wrong("message_id", f"message {record.message_id} is a prompt; expected an answer")
+        if running is not None:
+            raise _wrong("message_id", f"answer {record.message_id} is still running; resume or stop it")
+        message = record.message
+        if message.status in ("finished", "filtered") and message.finish_reason != "length":
+            raise _wrong("message_id", f"answer {record.message_id} is complete; regenerate it for another one")
+
+    def resume(self, session_id: str, message_id: int) -> Reader:
+        """Attach to an answer: the snapshot, what is still coming, the end."""
+        session = self.sessions.get(session_id)
+        record = session.get(message_id)
+        running = self._running.get((session.id, message_id))
+        if running is not None:
+            return running.attach()
+        replay = Generation(session, record, clock=self._clock)
+        reader = replay.attach()
+        replay.replay()
+        return reader
+
+    async def stop(self, session_id: str, message_id: int, stream_id: str | None = None) -> None:
+        """Stop an answer; nothing happens when it does not run, or when `stream_id` is not the running one."""
+        session = self.sessions.get(session_id)
+        session.get(message_id)
+        running = self._running.get((session.id, message_id))
+        if running is not None and stream_id in (None, running.stream_id):
+            await running.stop()
+
+    async def delete(self, session_id: str) -> None:
+        """Stop what runs in a session and forget it."""
+        session = self.sessions.get(session_id)
+        for key in [key for key in self._running if key[0] == session.id]:
+            await self._running[key].stop()
+        self.sessions.delete(session_id)
+        self._assigned.pop(session_id, None)
+
+    async def aclose(self) -> None:
+        """End every generation; its readers are told why."""
+        ending = [
+            generation.fail("gateway_closed", "the gateway was shut down while the answer streamed")
+            for generation in tuple(self._running.values())
+        ]
+        await asyncio.gather(*ending)
+
+    def _answer(self, session: Session, prompt: Record, body: Asking) -> Reader:
+        record = session.add_answer(
+            prompt.message_id, model=body.model or "", thinking=body.thinking_enabled, search=body.search_enabled
+        )
+        return self._generate(session, record, body)
+
+    def _generate(self, session: Session, record: Record, body: Asking, *, continues: bool = False) -> Reader:
+        key = (session.id, record.message_id)
+        record.epoch += 1
+        generation = Generation(session, record, clock=self._clock, on_end=lambda: self._ended(key))
+        self._running[key] = generation
+        reader = generation.attach()
+        upstream = self._assigned.get(session.id, self._upstream)
+        generation.start(upstream, _request(session, record, body, continues=continues))
+        return reader
+
+    def _ended(self, key: Key) -> None:
+        self._running.pop(key, None)
+
+
+def _request(session: Session, record: Record, body: Asking, *, continues: bool) -> Request:
+    """What the upstream is asked: the branch that leads to the answer."""
+    branch = session.path_to(record)[:-1]
+    turns = [
+        Turn("user" if one.role == "USER" else "assistant", one.message.content)
+        for one in branch
+        if one.role == "USER" or one.message.content
+    ]
+    options: dict[str, Any] = dict(body.options)
+    return Request(
+        turns=tuple(turns),
+        model=body.model,
+        system=body.system,
+        thinking=body.thinking_enabled,
+        options=options,
+        continues=continues,
+        thinking_so_far=record.message.thinking if continues else "",
+        content_so_far=record.message.content if continues else "",
+    )
+
+
+def _allow(record: Record, ban: str) -> None:
+    if record.document.get(f"response/{ban}"):
+        raise GatewayError(f"message {record.message_id} does not allow this ({ban})", status=403, biz_code=28)
+
+
+def _wrong(field: str, message: str) -> InvalidRequest:
+    return InvalidRequest(f"{field}: {message}", status=422, code=42200)

@@ -1,0 +1,153 @@
+"""An ASGI app → a listening gateway: uvicorn in a thread of its own, on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from types import TracebackType
+
+import uvicorn
+
+from ..errors import ConnectionFailed
+from ..upstream import Demo, Upstream
+from .access import Access
+from .app import KEEP_ALIVE_SECONDS, create_app
+from .conversations import Conversations
+
+START_SECONDS = 20.0
+CLOSE_SECONDS = 5.0
+
+
+class _Server(uvicorn.Server):
+    """Tells when it listens, ends what runs before it goes, and leaves the signals of the process alone."""
+
+    def __init__(self, config: uvicorn.Config, conversations: Conversations) -> None:
+        super().__init__(config)
+        self._conversations = conversations
+        self.listening = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._conversations.aclose()
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Gateway:
+    """A gateway in this process, at `url`, from its creation until `close()`.
+
+    `port` 0 takes a free one. Raises ConnectionFailed when it cannot listen.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        token: str | None = None,
+        keep_alive: float = KEEP_ALIVE_SECONDS,
+        allowed_hosts: tuple[str, ...] = (),
+    ) -> None:
+        self.access = Access(token, allowed_hosts=allowed_hosts)
+        self._conversations = Conversations(upstream or Demo())
+        self._socket = _listen(host, port)
+        self.access.port = self._socket.getsockname()[1]
+        self.url = f"http://{host}:{self.access.port}"
+        config = uvicorn.Config(
+            create_app(self._conversations, self.access, keep_alive=keep_alive),
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            timeout_graceful_shutdown=2,
+        )
+        self._server = _Server(config, self._conversations)
+        self._thread = threading.Thread(target=self._serve, name="ssechat-gateway", daemon=True)
+        self._thread.start()
+        if not self._server.listening.wait(START_SECONDS):
+            raise ConnectionFailed(f"the gateway did not start within {START_SECONDS:g} s")
+
+    def __repr__(self) -> str:
+        return f"Gateway({self.url!r})"
+
+    @property
+    def token(self) -> str:
+        """The secret that every call needs."""
+        return self.access.token
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still listens."""
+        return self._thread.is_alive() and not self._server.should_exit
+
+    def assign(self, session_id: str, upstream: Upstream) -> None:
+        """Let `upstream` answer in this session from now on."""
+        self._conversations.assign(session_id, upstream)
+
+    def close(self) -> None:
+        """Stop listening; answers in mid-stream end as failed. Safe to call twice."""
+        self._server.should_exit = True
+        if threading.current_thread() is not self._thread:
+            self._thread.join(CLOSE_SECONDS)
+
+    def __enter__(self) -> Gateway:
+        return self
+
+    def __exit__(self, *exc: tuple[type[BaseException], BaseException, TracebackType] | None) -> None:
+        self.close()
+
+    def _serve(self) -> None:
+        asyncio.run(self._server.serve(sockets=[self._socket]))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), backlog=2048)
+    except OSError as error:
+        raise ConnectionFailed(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+
+
+class _Embedded:
+    """The one gateway of this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._gateway: Gateway | None = None
+        atexit.register(self.close)
+
+    def open(self) -> Gateway:
+        with self._lock:
+            if self._gateway is None or not self._gateway.alive:
+                self._gateway = Gateway()
+            return self._gateway
+
+    def close(self) -> None:
+        with self._lock:
+            gateway, self._gateway = self._gateway, None
+        if gateway is not None:
+            gateway.close()
+
+
+_embedded = _Embedded()
+
+
+def embedded() -> Gateway:
+    """The gateway of this process: started by the first call, closed with the process."""
+    return _embedded.open()
+
+
+def close_embedded() -> None:
+    """Close the gateway of this process; the next `embedded()` starts another."""
+    _embedded.close()

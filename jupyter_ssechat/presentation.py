@@ -1,0 +1,150 @@
+"""A reply → a cell's outputs: the live view while it streams, native Markdown when it has ended.
+
+A widget's output says "model not found" when a notebook is reopened without its kernel; Markdown always shows.
+So the view retires when the answer is finished and the answer stands as Markdown; an answer that was stopped or failed keeps
+its view, folded, with Resume, above the text there is. IPython's display system has its door here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from IPython.display import DisplayHandle, display
+
+from .patches import Patch
+from .projection import to_markdown
+from .reply import Reply
+from .widget import ChatView
+
+# The same before and after the view retires, so that nbval finds what was saved.
+NOTHING = {"text/plain": ""}
+
+
+class Presentation:
+    """The outputs of one turn: its view, and below it its Markdown once there is some.
+
+    A cell that waits settles its turn itself, before it ends; otherwise (`background`, or after a Resume) the
+    consumer's thread does, which may only update what was displayed: so the Markdown has its place from
+    the start.
+    """
+
+    def __init__(self, view: ChatView, *, background: bool) -> None:
+        self._view = view
+        self._handle = _show({"application/vnd.jupyter.widget-view+json": _reference(view), **NOTHING})
+        self._text = _show(NOTHING) if background else None
+        self._retired = False
+        view.on_hello(self._hello)
+        self._origin: str | None = None
+        self._reply: Reply | None = None
+
+    def begin(self, reply: Reply) -> None:
+        """The reply streams (again): the view opens, the text below waits for the new end."""
+        self._reply = reply
+        self._view.begin(reply)
+        if self._text is not None:
+            self._text.update(NOTHING, raw=True)
+
+    def ready(self, reply: Reply) -> None:
+        """The reply has its ids: the view may be told how to stop it by itself."""
+        self._let_control()
+
+    def push(self, patches: list[Patch]) -> None:
+        """Pass a batch on to the view."""
+        self._view.push(patches)
+
+    def end(self, reply: Reply) -> None:
+        """The reply has ended, for now."""
+        self._view.end(reply)
+        if self._text is not None:
+            self.settle(reply)
+
+    def settle(self, reply: Reply) -> None:
+        """Show how it ended: the text as Markdown; the view retires, or folds where it is still of use."""
+        if reply.status in ("finished", "filtered"):
+            self._retire()
+        else:
+            self._view.folded = True
+        bundle = {"text/markdown": markdown(reply), "text/plain": plain(reply)}
+        if self._text is None:
+            self._text = _show(bundle, figures(reply))
+        else:
+            self._text.update(bundle, raw=True, metadata=figures(reply))
+
+    def _retire(self) -> None:
+        if not self._retired:
+            self._retired = True
+            self._handle.update(NOTHING, raw=True)
+            self._view.close()
+
+    def _hello(self, origin: str) -> None:
+        self._origin = origin
+        self._let_control()
+
+    def _let_control(self) -> None:
+        reply = self._reply
+        if self._origin is None or reply is None or reply.done:
+            return
+        if grant := reply.grant(self._origin):
+            self._view.let_control(grant)
+
+
+def show_text(reply: Reply) -> None:
+    """Display a reply's text anew, as it stands."""
+    _show({"text/markdown": markdown(reply), "text/plain": plain(reply)}, figures(reply))
+
+
+def show_history(messages: list[dict[str, Any]]) -> None:
+    """Display a branch of a conversation, the oldest message first."""
+    if not messages:
+        print("nothing has been said yet")
+        return
+    who = {"USER": "You", "ASSISTANT": "Model"}
+    parts = [f"**{who[one['role']]}** · {one['message_id']}\n\n{to_markdown(one.get('content') or '')}" for one in messages]
+    _show({"text/markdown": "\n\n---\n\n".join(parts), "text/plain": "\n\n".join(one.get("content") or "" for one in messages)})
+
+
+def markdown(reply: Reply) -> str:
+    """The safe projection of a reply, with a line that says how it ended if it is not whole."""
+    return to_markdown(reply.content, reply.thinking, status_note=note(reply))
+
+
+def plain(reply: Reply) -> str:
+    """The answer for those who show no Markdown."""
+    said = note(reply)
+    return f"{reply.content}\n\n[{said}]" if said else reply.content
+
+
+def note(reply: Reply) -> str:
+    """How an answer ended that is not whole; empty for a whole one."""
+    match reply.status:
+        case "stopped":
+            return "Stopped: this answer is not complete."
+        case "interrupted":
+            return "Interrupted: the connection broke, this answer is not complete."
+        case "failed":
+            return f"Failed: {reply.error.message if reply.error else 'for an unknown reason'}"
+        case "filtered":
+            return "Filtered: the model server withheld the rest."
+        case "finished" if reply.finish_reason == "length":
+            return "Cut: the limit of tokens was reached."
+        case _:
+            return ""
+
+
+def figures(reply: Reply) -> dict[str, Any]:
+    """What differs from run to run, as output metadata, which nbval does not compare."""
+    fields = reply.to_dict()
+    for text in ("content", "thinking"):
+        del fields[text]
+    timing = {"ttft": reply.ttft, "elapsed": reply.elapsed}
+    return {"ssechat": {**fields, **{name: value and round(value, 3) for name, value in timing.items()}}}
+
+
+def _reference(view: ChatView) -> dict[str, Any]:
+    return {"version_major": 2, "version_minor": 0, "model_id": view.model_id}
+
+
+def _show(bundle: dict[str, Any], metadata: dict[str, Any] | None = None) -> DisplayHandle:
+    handle = display(bundle, raw=True, metadata=metadata or {}, display_id=True)
+    assert handle is not None
+    return handle

@@ -1,0 +1,497 @@
+"""Signals → one reply: its text, its state, its controls, its view."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
+from contextlib import aclosing
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .client import GENERATING, GatewayClient, Patched, Ready, Reconnecting, Signal
+from .consumer import Batcher, Consumer, sendable
+from .errors import AnswerFailed, BadInput, ConnectionFailed, SSEChatError
+from .message import Delta, Failure, Message, Status, Usage, failed, stopped
+from .patches import Patch
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+STALLED_SECONDS = 10.0
+STOP_SECONDS = 5.0
+UNBORN_SECONDS = 2.0
+POLL_SECONDS = 0.05
+
+Call = tuple[GENERATING, dict[str, Any]]
+
+
+class View(Protocol):
+    """What shows a reply while it arrives; called on the consumer's thread, `begin` on the caller's."""
+
+    def begin(self, reply: Reply) -> None:
+        """The reply streams, for the first time or again."""
+        ...
+
+    def ready(self, reply: Reply) -> None:
+        """The reply has its ids."""
+        ...
+
+    def push(self, patches: list[Patch]) -> None:
+        """Take a batch of patches to the view's document."""
+        ...
+
+    def end(self, reply: Reply) -> None:
+        """The reply has ended, for now."""
+        ...
+
+
+class Reply:
+    """An answer, from the moment it is asked for.
+
+    Attributes and properties may be read at any time and from any thread; `wait()` returns when the answer has
+    ended. Times are in seconds. An answer that failed says so in `status` and `error`; `raise_for_status()`
+    raises.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        client: GatewayClient,
+        prompt: str,
+        *,
+        view: View | None = None,
+        on_delta: Callable[[Delta | None], None] | None = None,
+        on_ready: Callable[[Reply], None] = lambda reply: None,
+        on_end: Callable[[Reply], None] = lambda reply: None,
+        granting: Callable[[str, str, int], str] | None = None,
+    ) -> None:
+        self._granting = granting
+        self.prompt = prompt
+        self.session_id: str | None = None
+        self.request_message_id: int | None = None
+        self.stream_id: str | None = None
+        self.ttft: float | None = None
+        self._consumer = consumer
+        self._client = client
+        self._view = view
+        self._on_delta = on_delta
+        self._on_ready = on_ready
+        self._on_end = on_end
+        self._message = Message()
+        self._message_id: int | None = None
+        self._lock = threading.RLock()
+        self._ended = True
+        self.over = threading.Event()
+        self._phase = "connecting"
+        self._stop_asked = False
+        self._started_at = self._heard_at = time.monotonic()
+        self._elapsed: float | None = None
+        self._refusal: SSEChatError | None = None
+        self._run: Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Future[None] | None = None
+        self._batcher: Batcher | None = None
+
+    def __repr__(self) -> str:
+        text = " ".join(self.content[:200].split())
+        shown = text if len(text) <= 60 else text[:59] + "…"
+        return f"Reply(status={self.status!r}, content={shown!r})"
+
+    @property
+    def content(self) -> str:
+        """The answer, as far as it has arrived."""
+        with self._lock:
+            return self._message.content
+
+    @property
+    def thinking(self) -> str:
+        """The thinking, as far as it has arrived."""
+        with self._lock:
+            return self._message.thinking
+
+    @property
+    def status(self) -> Status:
+        """One of streaming, finished, stopped, filtered, failed, interrupted (protocols section 6)."""
+        if not self._ended:
+            return "streaming"
+        return "failed" if self._refusal is not None else self._message.status
+
+    @property
+    def phase(self) -> str:
+        """While it streams: connecting, waiting, thinking, answering, stalled, reconnecting; then the status."""
+        if self._ended:
+            return self.status
+        silent = time.monotonic() - self._heard_at
+        return "stalled" if silent > STALLED_SECONDS and self._phase != "reconnecting" else self._phase
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why it ended: stop, length, stopped, content_filter, tool_calls, error; None before."""
+        return "error" if self._refusal is not None else self._message.finish_reason
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens, where the server counts them."""
+        return self._message.usage
+
+    @property
+    def thinking_seconds(self) -> float | None:
+        """How long it thought."""
+        return self._message.thinking_seconds
+
+    @property
+    def model(self) -> str | None:
+        """The model that answered, as the server names it."""
+        return self._message.model
+
+    @property
+    def error(self) -> Failure | None:
+        """What went wrong, if it failed."""
+        if self._refusal is not None:
+            return Failure(getattr(self._refusal, "type", type(self._refusal).__name__), str(self._refusal))
+        return self._message.error
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds from the question to the end, or until now."""
+        return self._elapsed if self._elapsed is not None else time.monotonic() - self._started_at
+
+    @property
+    def message_id(self) -> int | None:
+        """The answer's id in its session; None until the gateway has given one."""
+        return self._message_id
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended, for now."""
+        return self.over.is_set()
+
+    @property
+    def refusal(self) -> SSEChatError | None:
+        """Why the gateway never began the answer, if it did not."""
+        return self._refusal
+
+    async def ended(self) -> None:
+        """Wait on the consumer's loop until it has ended."""
+        if self._task is not None and self._task is not asyncio.current_task():
+            await asyncio.wait([self._task])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of protocols section 6."""
+        with self._lock:
+            fields = self._message.to_dict()
+        error = self.error
+        own = {"status": self.status, "finish_reason": self.finish_reason, "message_id": self._message_id}
+        return {**fields, **own, "error": error.to_dict() if error else None}
+
+    def raise_for_status(self) -> Reply:
+        """Raise AnswerFailed for an answer that failed or was interrupted; else return the reply."""
+        if self.status in ("failed", "interrupted"):
+            raise AnswerFailed(self.one_line())
+        return self
+
+    def one_line(self) -> str:
+        """How it ended, in one line for people."""
+        if self.error is not None:
+            return " ".join(f"the answer failed: {self.error.message}".split())
+        if self.status == "interrupted":
+            return "the answer was interrupted: the connection broke before its end; resume it with %chat resume"
+        return f"the answer is {self.phase}"
+
+    def wait(self, timeout: float | None = None) -> Reply:
+        """Block until it has ended, `timeout` seconds at most; an interrupt stops the answer and is passed on."""
+        if self._consumer.is_current:
+            raise BadInput("wait() would block the thread that streams; use the async twins here")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        try:
+            # Short waits: an interrupt gets through, and no thread is ever joined (ipykernel on Python ≤ 3.12).
+            while not self.over.wait(POLL_SECONDS):
+                if deadline is not None and time.monotonic() >= deadline:
+                    break
+        except KeyboardInterrupt:
+            self.ask_to_stop()
+            raise
+        return self
+
+    def stop(self, timeout: float = STOP_SECONDS) -> Reply:
+        """Stop the generation and keep the text; waits until it has ended, `timeout` seconds at most."""
+        self.ask_to_stop()
+        return self if self._consumer.is_current else self.wait(timeout)
+
+    def ask_to_stop(self) -> None:
+        """Stop without waiting; safe from any thread and as often as one likes."""
+        self._consumer.call_soon(self._stop_soon)
+
+    def show_in(self, view: View) -> None:
+        """Let `view`, from now on, show this reply, with the text that stands."""
+        with self._lock:
+            document = self._message.document.snapshot()
+        self._view = view
+        view.push([Patch("", "SET", sendable(document))])
+
+    def grant(self, origin: str) -> dict[str, Any] | None:
+        """What a view at `origin` needs to stop this stream by itself; None where the gateway gives no such token."""
+        if self._granting is None or self.session_id is None or self._message_id is None:
+            return None
+        token = self._granting(origin, self.session_id, self._message_id)
+        return {
+            "url": self._client.url,
+            "token": token,
+            "chat_session_id": self.session_id,
+            "message_id": self._message_id,
+            "stream_id": self.stream_id,
+        }
+
+    def resume(self) -> Reply:
+        """Take it up again: reattach after a broken connection, continue after a stop, a cut or a failure."""
+        if not self.over.is_set():
+            return self
+        if self.session_id is None or self._message_id is None:
+            raise BadInput("this answer never began, so there is nothing to resume; ask again")
+        if self.status in ("finished", "filtered") and self.finish_reason != "length":
+            raise BadInput(f"this answer is {self.status}; regenerate it for another one")
+        call: GENERATING = "resume_stream" if self.status == "interrupted" else "continue"
+        body = {"chat_session_id": self.session_id, "message_id": self._message_id}
+        if call == "continue":
+            body["fallback_to_resume"] = True
+        self.start(call, body)
+        return self
+
+    def start(self, call: GENERATING, body: dict[str, Any]) -> None:
+        """Make a generating call whose body is known."""
+
+        async def known() -> Call:
+            return call, body
+
+        self.start_with(known)
+
+    def start_with(self, prepare: Callable[[], Any]) -> None:
+        """Make the generating call that the coroutine function `prepare` returns."""
+        self._ended = False
+        self.over.clear()
+        self._stop_asked = False
+        self._refusal = None
+        self._elapsed = None
+        self._started_at = self._heard_at = time.monotonic()
+        self._message.resume()
+        if self._view is not None:
+            self._view.begin(self)
+        self._run = self._consumer.submit(self._stream(prepare))
+
+    async def _stream(self, prepare: Callable[[], Any]) -> None:
+        self._task = asyncio.current_task()
+        self._batcher = Batcher(self._view.push) if self._view is not None else None
+        self._set_phase("connecting")
+        try:
+            call, body = await prepare()
+            self.session_id = body["chat_session_id"]
+            signals = self._client.follow(call, body, self._message, guard=self._lock)
+            async with aclosing(signals):
+                async for signal in signals:
+                    self._take(signal)
+        except SSEChatError as error:
+            self._refuse(error)
+        except asyncio.CancelledError:
+            self._cut_short()
+        except Exception as error:  # a bug must still end the reply in a visible state
+            self._refuse(ConnectionFailed(f"the stream broke: {type(error).__name__}: {error}"))
+        finally:
+            self._end()
+
+    def _take(self, signal: Signal) -> None:
+        self._heard_at = time.monotonic()
+        match signal:
+            case Ready():
+                self._ready(signal)
+            case Patched(patches, deltas):
+                self._patched(list(patches), deltas)
+            case Reconnecting():
+                self._set_phase("reconnecting")
+
+    def _ready(self, ready: Ready) -> None:
+        self.stream_id = ready.stream_id
+        self.request_message_id = ready.request_message_id or self.request_message_id
+        self._message_id = ready.response_message_id or self._message_id
+        self._set_phase("waiting")
+        self._on_ready(self)
+        if self._view is not None:
+            self._view.ready(self)
+        if self._stop_asked:
+            self._stop_soon()
+
+    def _patched(self, patches: list[Patch], deltas: tuple[Delta, ...]) -> None:
+        self._message_id = self._message_id or self._message.message_id
+        first = bool(deltas) and self.ttft is None
+        if first:
+            self.ttft = time.monotonic() - self._started_at
+            patches.append(Patch("timing/ttft", "SET", round(self.ttft, 3)))
+        if deltas:
+            phase = "thinking" if deltas[-1].kind == "thinking" else "answering"
+            patches += self._phase_patch(phase)
+        elif self._phase == "reconnecting":
+            patches += self._phase_patch(self._phase_of_text())
+        if self._batcher is not None:
+            self._batcher.add(patches, at_once=first)
+        if self._on_delta is not None:
+            for delta in deltas:
+                self._on_delta(delta)
+
+    def _phase_of_text(self) -> str:
+        if self._message.content:
+            return "answering"
+        return "thinking" if self._message.thinking else "waiting"
+
+    def _phase_patch(self, phase: str) -> list[Patch]:
+        if phase == self._phase:
+            return []
+        self._phase = phase
+        return [Patch("phase", "SET", phase)]
+
+    def _set_phase(self, phase: str) -> None:
+        self._phase = phase
+        if self._batcher is not None:
+            self._batcher.add([Patch("phase", "SET", phase)])
+
+    def _refuse(self, error: SSEChatError) -> None:
+        self._refusal = error
+        if self._batcher is not None:
+            type_ = getattr(error, "type", type(error).__name__)
+            self._batcher.add(failed(type_, str(error)))
+
+    def _end(self) -> None:
+        self._elapsed = time.monotonic() - self._started_at
+        self._ended = True
+        self._finish_view()
+        self._on_end(self)
+        self.over.set()
+        if self._on_delta is not None:
+            self._on_delta(None)
+
+    def _finish_view(self) -> None:
+        if self._batcher is None or self._view is None:
+            return
+        local = failed(self.error.type, self.error.message) if self.error and self._message.error else []
+        figures = [Patch("timing/elapsed", "SET", round(self.elapsed, 3)), Patch("phase", "SET", self.status)]
+        self._batcher.add([*local, *figures])
+        self._batcher.flush(last=True)
+        self._view.end(self)
+
+    def _cut_short(self) -> None:
+        """End here what the gateway cannot end: never begun is stopped, begun and lost is interrupted."""
+        if self._message_id is None:
+            for patch in stopped():
+                self._message.apply(patch)
+        self._message.interrupt()
+
+    def _stop_soon(self) -> None:
+        """On the loop: ask the gateway to stop; before it has given an id, as soon as it has."""
+        if self._ended:
+            return
+        self._stop_asked = True
+        if self.session_id is not None and self._message_id is not None:
+            stopping = self._stop_now(self.session_id, self._message_id, self.stream_id)
+            self._stopping = asyncio.ensure_future(stopping)
+        else:
+            wait = UNBORN_SECONDS if self.session_id is not None else 0
+            asyncio.get_running_loop().call_later(wait, self._give_up)
+
+    def _give_up(self) -> None:
+        if self._task is not None and not self._ended and self._message_id is None:
+            self._task.cancel()
+
+    async def _stop_now(self, session_id: str, message_id: int, stream_id: str | None) -> None:
+        try:
+            await self._client.stop(session_id, message_id, stream_id)
+        except SSEChatError:
+            # The gateway is gone: nothing more will come, and what stands is kept.
+            if self._task is not None:
+                self._task.cancel()
+
+
+class DeltaStream(Iterator[Delta]):
+    """The text of a reply as it arrives; closing it early stops the answer.
+
+    Raises AnswerFailed at the end of an answer that failed or was interrupted: a loop over the text never ends
+    as if it were whole. `reply` is the reply itself.
+    """
+
+    def __init__(self) -> None:
+        self.reply: Reply
+        self._deltas: SimpleQueue[Delta | None] = SimpleQueue()
+        self.put = self._deltas.put
+        self._ended = False
+
+    def __next__(self) -> Delta:
+        if self._ended:
+            raise StopIteration
+        try:
+            delta = self._deltas.get()
+        except KeyboardInterrupt:
+            self.close()
+            raise
+        if delta is not None:
+            return delta
+        self._ended = True
+        if self.reply.refusal is not None:
+            raise self.reply.refusal
+        self.reply.raise_for_status()
+        raise StopIteration
+
+    def close(self) -> None:
+        """Stop the answer, if it still runs."""
+        self._ended = True
+        self.reply.ask_to_stop()
+
+    def __enter__(self) -> DeltaStream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncDeltaStream(AsyncIterator[Delta]):
+    """The async twin of `DeltaStream`, for the loop it is created on."""
+
+    def __init__(self) -> None:
+        self.reply: Reply
+        self._deltas: asyncio.Queue[Delta | None] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+        self._ended = False
+
+    def put(self, delta: Delta | None) -> None:
+        """Take a delta from the consumer's thread."""
+        self._loop.call_soon_threadsafe(self._deltas.put_nowait, delta)
+
+    async def __anext__(self) -> Delta:
+        if self._ended:
+            raise StopAsyncIteration
+        try:
+            delta = await self._deltas.get()
+        except asyncio.CancelledError:
+            await self.aclose()
+            raise
+        if delta is not None:
+            return delta
+        self._ended = True
+        if self.reply.refusal is not None:
+            raise self.reply.refusal
+        self.reply.raise_for_status()
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Stop the answer, if it still runs."""
+        self._ended = True
+        self.reply.ask_to_stop()
+
+    async def __aenter__(self) -> AsyncDeltaStream:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()

@@ -1,0 +1,187 @@
+"""HTTP bytes → events: the one door to httpx and httpx-sse.
+
+httpx-sse opens the stream; the decoding is ours, from ``aiter_bytes()``: the shipped decoder loses the
+first event after a BOM, invents events at keep-alives and has no size limit (protocols section 5).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from httpx_sse import aconnect_sse
+
+from .errors import BadInput, ConnectionFailed, NotAnEventStream
+from .sse import ServerSentEvent, SSEDecoder
+
+MAX_ERROR_BYTES = 256 * 1024
+MAX_JSON_BYTES = 256 * 1024 * 1024
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole HTTP answer: its status, its headers (lower case) and its body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> object:
+        """Read the body as JSON; None if it is none."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+    @property
+    def content_type(self) -> str:
+        """The media type in lower case, without parameters."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+class EventSource:
+    """An open HTTP answer: an event stream to iterate, or something else to read with `read()`."""
+
+    def __init__(
+        self,
+        response: httpx.Response,
+        *,
+        max_event_bytes: int,
+        on_ignored: Callable[[str, list[str]], None] | None,
+    ) -> None:
+        self._response = response
+        self._decoder = SSEDecoder(max_event_bytes=max_event_bytes, lenient_end=False, on_ignored=on_ignored)
+        self.status = response.status_code
+        self.headers = response.headers
+
+    @property
+    def content_type(self) -> str:
+        """The media type in lower case, without parameters."""
+        return self._response.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether the answer is 2xx and ``text/event-stream`` (WHATWG: compared without case)."""
+        return 200 <= self.status < 300 and self.content_type == "text/event-stream"
+
+    async def __aiter__(self) -> AsyncIterator[list[ServerSentEvent]]:
+        """Yield the events of each chunk as they arrive; ends with the body, ConnectionFailed if it breaks."""
+        with _as_connection_failed(self._response.request.url):
+            async for chunk in self._response.aiter_bytes():
+                if events := self._decoder.feed(chunk):
+                    yield events
+        if events := self._decoder.finish():
+            yield events
+
+    async def read(self, limit: int = MAX_ERROR_BYTES) -> Answer:
+        """Read the body, at most `limit` bytes of it."""
+        body = bytearray()
+        with _as_connection_failed(self._response.request.url):
+            async for chunk in self._response.aiter_bytes():
+                body += chunk
+                if len(body) >= limit:
+                    break
+        return Answer(self.status, self._response.headers, bytes(body[:limit]))
+
+    def not_an_event_stream(self) -> NotAnEventStream:
+        """The error for an answer that ought to have been a stream."""
+        kind = self.content_type or "no content type"
+        return NotAnEventStream(
+            f"the server answered {self.status} with {kind} instead of text/event-stream;"
+            " check that the address is a streaming chat endpoint"
+        )
+
+
+class Transport:
+    """HTTP with deadlines in seconds; `read` is the longest silence that a stream may keep."""
+
+    def __init__(
+        self,
+        *,
+        headers: Mapping[str, str] | None = None,
+        connect: float = 10.0,
+        read: float | None = 60.0,
+        max_event_bytes: int = 8 * 2**20,
+    ) -> None:
+        self._headers = dict(headers or {})
+        self._timeout = httpx.Timeout(read, connect=connect, pool=None)
+        self._max_event_bytes = max_event_bytes
+        self._clients: dict[bool, httpx.AsyncClient] = {}
+
+    def _client(self, url: str) -> httpx.AsyncClient:
+        """One client for this machine, which no proxy of the environment may see, and one for elsewhere."""
+        local = urlsplit(url).hostname in LOOPBACK
+        if local not in self._clients:
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+            self._clients[local] = httpx.AsyncClient(
+                headers=self._headers, timeout=self._timeout, limits=limits, trust_env=not local
+            )
+        return self._clients[local]
+
+    async def request(self, method: str, url: str, body: object = None) -> Answer:
+        """Make one call with a JSON body and read the whole answer."""
+        with _as_connection_failed(url):
+            request = self._client(url).build_request(method, url, **_json(body))
+            response = await self._client(url).send(request)
+        return Answer(response.status_code, response.headers, response.content[:MAX_JSON_BYTES])
+
+    @contextlib.asynccontextmanager
+    async def events(
+        self,
+        method: str,
+        url: str,
+        body: object = None,
+        *,
+        on_ignored: Callable[[str, list[str]], None] | None = None,
+    ) -> AsyncIterator[EventSource]:
+        """Open a stream; leaving the block closes the connection, which ends it at the other side too."""
+        async with contextlib.AsyncExitStack() as stack:
+            with _as_connection_failed(url):
+                source = await stack.enter_async_context(
+                    aconnect_sse(self._client(url), method, url, **_json(body))
+                )
+            yield EventSource(
+                source.response, max_event_bytes=self._max_event_bytes, on_ignored=on_ignored
+            )
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        clients, self._clients = list(self._clients.values()), {}
+        for client in clients:
+            await client.aclose()
+
+
+def _json(body: object) -> dict[str, Any]:
+    # ASCII escapes carry lone surrogates, which UTF-8 cannot.
+    if body is None:
+        return {}
+    return {"content": json.dumps(body).encode("ascii"), "headers": {"content-type": "application/json"}}
+
+
+@contextlib.contextmanager
+def _as_connection_failed(url: object) -> Iterator[None]:
+    try:
+        yield
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        raise BadInput(f"{_address(url)} is not an address: {error}; expected http://HOST:PORT/…") from None
+    except httpx.TimeoutException as error:
+        raise ConnectionFailed(f"{_address(url)} went silent ({_reason(error)}); is the server alive?") from None
+    except httpx.HTTPError as error:
+        raise ConnectionFailed(f"no connection to {_address(url)}: {_reason(error)}") from None
+
+
+def _address(url: object) -> str:
+    """The address without its query, which may hold a token."""
+    parts = urlsplit(str(url))
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}" if host else str(url).partition("?")[0]
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,130 @@
+"""Batches → the browser: the anywidget view of one reply, and what it sends back.
+
+Custom messages carry numbered batches of patches; the synced trait `snapshot` holds the whole document, and
+is only ever sent when a browser asks for the state (open, reload, a second view). A browser applies batches
+in order of `seq`, asks for a snapshot when one is missing, and checks length and CRC-32 at the end.
+"""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import anywidget
+import traitlets
+
+from .message import Message
+from .patches import Document, Patch
+from .reply import Reply
+
+STATIC = Path(__file__).parent / "static"
+Action = Literal["stop", "resume"]
+
+
+class ChatView(anywidget.AnyWidget):
+    """An answer as it arrives, with Stop and Resume.
+
+    `status` is one of the states of protocols section 6. `folded` hides the text where it stands beside the
+    view already. Unknown keywords raise TypeError.
+    """
+
+    _esm = STATIC / "widget.js"
+    _css = STATIC / "widget.css"
+
+    snapshot = traitlets.Dict(help="the document and its seq; see get_state()").tag(sync=True)
+    status = traitlets.Unicode("streaming", help="the state of the answer").tag(sync=True)
+    folded = traitlets.Bool(False, help="whether the text is hidden").tag(sync=True)
+    label = traitlets.Unicode("Chat answer", help="the accessible name").tag(sync=True)
+
+    def __init__(self, **traits: Any) -> None:
+        unknown = [name for name in traits if not self.has_trait(name)]
+        if unknown:
+            raise TypeError(f"ChatView has no {unknown[0]!r}; it has status, folded, label and layout")
+        self._lock = threading.RLock()
+        self._seq = 0
+        self._message = Message(Document({"response": {}, "phase": "connecting", "timing": {}}))
+        self._on_action: Callable[[Action], None] | None = None
+        self._on_hello: Callable[[str], None] | None = None
+        super().__init__(**traits)
+        self.on_msg(self._received)
+
+    def __repr__(self) -> str:
+        return "ChatView()"
+
+    def on_action(self, callback: Callable[[Action], None]) -> None:
+        """Call back when Stop or Resume is pressed; on whatever thread, so it must not block."""
+        self._on_action = callback
+
+    def on_hello(self, callback: Callable[[str], None]) -> None:
+        """Call back with the page's origin when a browser opens the view."""
+        self._on_hello = callback
+
+    def let_control(self, grant: dict[str, Any]) -> None:
+        """Tell the view how to stop this one stream by itself; never in a synced trait, where it would be saved."""
+        self.send({"type": "control", **grant})
+
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
+        """The traits; the snapshot among them is of this moment, never of an earlier one."""
+        if not hasattr(self, "_message"):
+            return super().get_state(key=key, drop_defaults=drop_defaults)
+        with self._lock:
+            state = super().get_state(key=key, drop_defaults=drop_defaults)
+            if "snapshot" in state or key is None:
+                state["snapshot"] = self._current()
+            return state
+
+    def _current(self) -> dict[str, Any]:
+        return {"seq": self._seq, "document": self._message.document.snapshot()}
+
+    def push(self, patches: list[Patch]) -> None:
+        """Apply a batch here and send it to every browser."""
+        with self._lock:
+            for patch in patches:
+                self._message.apply(patch)
+            self._seq += 1
+            wire = [{"p": patch.path, "o": patch.op, "v": patch.value} for patch in patches]
+            self.send({"type": "patches", "seq": self._seq, "patches": wire})
+
+    def begin(self, reply: Reply) -> None:
+        """Show that the answer streams (again)."""
+        with self._lock:
+            self.status = "streaming"
+            self.folded = False
+
+    def ready(self, reply: Reply) -> None:
+        """Nothing to show yet."""
+
+    def end(self, reply: Reply) -> None:
+        """Tell every browser how the text ought to read now."""
+        with self._lock:
+            text = f"{self._message.thinking}\0{self._message.content}".encode()
+            check = {"length": len(text), "checksum": zlib.crc32(text)}
+            self.send({"type": "end", "seq": self._seq, **check})
+            self.status = reply.status
+
+    def _received(self, _: Any, content: Any, __: Any) -> None:
+        if not isinstance(content, dict):
+            return
+        data = cast("dict[str, Any]", content)
+        match data.get("type"):
+            case "sync":
+                with self._lock:
+                    self.send({"type": "snapshot", **self._current()})
+            case "stop" | "resume" as action:
+                self._act(action, data.get("id"))
+            case "hello" if self._on_hello is not None and isinstance(data.get("origin"), str):
+                self._on_hello(data["origin"])
+            case _:
+                pass
+
+    def _act(self, action: Action, request_id: Any) -> None:
+        ok, said = True, ""
+        try:
+            if self._on_action is not None:
+                self._on_action(action)
+        except Exception as error:  # nothing may raise or print from a comm callback
+            ok, said = False, " ".join(str(error).split())
+        self.send({"type": "ack", "id": request_id, "action": action, "ok": ok, "message": said})
