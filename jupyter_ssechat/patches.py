@@ -1,0 +1,481 @@
+"""Frames ↔ patches → document: the sticky ``{"v","p","o"}`` protocol (protocols section 1).
+
+A frame is one JSON object of the wire. A `Patch` is what it means: absolute, one operation, free of
+stickiness and of BATCH. A `Document` takes patches; text in it is a list of parts, so that appending costs
+the delta and not the text, and reading joins once. Frames come from strangers: paths and values are bounded
+in depth, nothing here recurses over what a stranger can nest, and what cannot be applied is counted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from .errors import InvalidData
+
+MAX_DEPTH = 100
+MAX_PATH_LENGTH = 1024
+
+Op = Literal["SET", "APPEND"]
+
+_MISSING: Any = object()
+_NUMBER = re.compile(r"-?[0-9]+")
+_INDEX = re.compile(r"-?[0-9]{1,9}")
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_BREAKS_LINES = re.compile("[\x85\u2028\u2029]")
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """One change: SET `value` at `path`, or APPEND it to the text or list there; path "" is the root."""
+
+    path: str
+    op: Op
+    value: Any
+
+
+class PatchDecoder:
+    """Frames → patches, one decoder for each HTTP body (protocols section 1, "Decoding rules").
+
+    From the first snapshot on the decoder keeps the document's outline (its containers, no text), so that a
+    frame whose path cannot be is ignored and leaves the sticky state alone, as the rules ask.
+    """
+
+    def __init__(self) -> None:
+        self.ignored = 0
+        self._path = ""
+        self._op = "SET"
+        self._appends_text = False
+        self._outline: Document | None = None
+
+    def decode(self, data: object) -> list[Patch]:
+        """Decode one frame; [] for bookkeeping (no ``v``) and for what cannot be."""
+        if not isinstance(data, dict):
+            return self._ignore()
+        frame = cast("dict[str, Any]", data)
+        if self._appends_text and len(frame) == 1 and type(text := frame.get("v")) is str:
+            return [Patch(self._path, "APPEND", text)]
+        if "v" not in frame:
+            return []
+        if _is_snapshot(frame):
+            return self._snapshot(frame["v"])
+        path, op = frame.get("p", self._path), frame.get("o", self._op)
+        if op == "BATCH" and "o" not in frame and not isinstance(frame["v"], list):
+            op = "SET"
+        if not self._possible(path, op, frame["v"]):
+            return self._ignore()
+        patches = self._batch(path, frame["v"]) if op == "BATCH" else self._one(Patch(path, op, frame["v"]))
+        if patches or op == "BATCH":
+            self._path, self._op = path, frame.get("o", self._op)
+            self._appends_text = op == "APPEND" and isinstance(frame["v"], str)
+        return patches
+
+    def _snapshot(self, value: dict[str, Any]) -> list[Patch]:
+        self._path, self._op, self._appends_text = "", "SET", False
+        patch = Patch("", "SET", value)
+        outline = Document()
+        if not outline.apply(_outlined(patch)):
+            return self._ignore()
+        self._outline = outline
+        return [patch]
+
+    def _possible(self, path: Any, op: Any, value: Any) -> bool:
+        if not isinstance(path, str) or len(path) > MAX_PATH_LENGTH:
+            return False
+        return op in ("SET", "APPEND") or (op == "BATCH" and isinstance(value, list))
+
+    def _one(self, patch: Patch) -> list[Patch]:
+        """Check `patch` against the outline; without a snapshot nothing is known and all passes."""
+        if self._outline is not None and not self._outline.apply(_outlined(patch)):
+            return self._ignore()
+        return [patch]
+
+    def _batch(self, path: str, items: list[Any]) -> list[Patch]:
+        """Flatten a BATCH; each level has its own sticky state and paths relative to the outer one."""
+        patches: list[Patch] = []
+        levels = [_Level(path, iter(items))]
+        while levels:
+            level = levels[-1]
+            if (frame := next(level.frames, _MISSING)) is _MISSING:
+                levels.pop()
+            elif not isinstance(frame, dict):
+                self._ignore()
+            elif "v" in frame:
+                patches += self._inner(level, cast("dict[str, Any]", frame), levels)
+        return patches
+
+    def _inner(self, level: _Level, frame: dict[str, Any], levels: list[_Level]) -> list[Patch]:
+        path, op, value = frame.get("p", level.path), frame.get("o", level.op), frame["v"]
+        if op == "BATCH" and "o" not in frame and not isinstance(value, list):
+            op = "SET"
+        whole = _join(level.prefix, path) if isinstance(path, str) else None
+        if not self._possible(whole, op, value):
+            return self._ignore()
+        absolute = cast("str", whole)
+        if op == "BATCH":
+            levels.append(_Level(absolute, iter(value)))
+            patches: list[Patch] = []
+        elif not (patches := self._one(Patch(absolute, op, value))):
+            return []
+        level.path, level.op = path, frame.get("o", level.op)
+        return patches
+
+    def _ignore(self) -> list[Patch]:
+        self.ignored += 1
+        return []
+
+
+@dataclass(slots=True)
+class _Level:
+    """One open BATCH."""
+
+    prefix: str
+    frames: Iterator[Any]
+    path: str = ""
+    op: str = "SET"
+
+
+def _is_snapshot(frame: dict[str, Any]) -> bool:
+    """A ``response`` object with no path is the whole document anew, also in mid-stream."""
+    value = frame["v"]
+    if "p" in frame or not isinstance(value, dict) or frame.get("o", "SET") != "SET":
+        return False
+    return isinstance(cast("dict[str, Any]", value).get("response"), dict)
+
+
+def _join(prefix: str, path: str) -> str:
+    return f"{prefix}/{path}" if prefix and path else prefix or path
+
+
+class PatchEncoder:
+    """Patches → frames with the fewest keys that every decoder of the rules understands.
+
+    A bare ``{"v"}`` follows only an APPEND to the same path; anything else is explicit.
+    """
+
+    def __init__(self) -> None:
+        self._path: str | None = None
+        self._nothing: str | list[Any] = ""
+
+    def encode(self, patch: Patch) -> dict[str, Any]:
+        """Encode one patch; the frame shares the patch's value."""
+        appends = patch.op == "APPEND" and isinstance(patch.value, str | list)
+        if appends and patch.path == self._path:
+            return {"v": patch.value}
+        self._path = patch.path if appends else None
+        self._nothing = "" if isinstance(patch.value, str) else []
+        return {"v": patch.value, "p": patch.path, "o": patch.op}
+
+    def sync(self) -> dict[str, Any] | None:
+        """Return the frame that brings a decoder fresh from a snapshot into this sticky state.
+
+        It appends nothing; None when the next frame is explicit anyway.
+        """
+        return None if self._path is None else {"v": self._nothing, "p": self._path, "o": "APPEND"}
+
+
+class Text:
+    """A text that grows: parts, joined when read."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, *parts: str) -> None:
+        self.parts = list(parts)
+
+    def join(self) -> str:
+        """Return the text; the parts collapse into one."""
+        if len(self.parts) > 1:
+            self.parts = [_paired("".join(self.parts))]
+        return self.parts[0]
+
+
+class Document:
+    """A JSON object that takes patches (protocols section 1, "Decoding rules")."""
+
+    def __init__(self, value: dict[str, Any] | None = None) -> None:
+        self.ignored = 0
+        self._root: dict[str, Any] = _copy(value or {})
+        # The text that was appended to last: almost every patch is for it.
+        self._hot_path: str | None = None
+        self._hot: Text = Text("")
+
+    def apply(self, patch: Patch) -> bool:
+        """Apply one patch; False when it cannot be, which changes nothing and is counted in `ignored`."""
+        if patch.path == self._hot_path and patch.op == "APPEND" and type(patch.value) is str:
+            self._hot.parts.append(patch.value)
+            return True
+        try:
+            self._hot_path = None
+            self._append(patch.path, patch.value) if patch.op == "APPEND" else self._set(patch.path, patch.value)
+        except _Impossible:
+            self.ignored += 1
+            return False
+        return True
+
+    def get(self, path: str, default: Any = None) -> Any:
+        """Return the plain JSON at `path`, a copy; `default` when there is nothing."""
+        try:
+            found = _find(self._root, _segments(path))
+        except _Impossible:
+            return default
+        return default if found is _MISSING else _plain(found)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the whole document as plain JSON, a copy."""
+        return _plain(self._root)
+
+    def _set(self, path: str, value: Any) -> None:
+        value = _copy(value)
+        if path:
+            container, key = self._place(path)
+            container[key] = value
+        elif isinstance(value, dict):
+            self._root.update(cast("dict[str, Any]", value))
+        else:
+            raise _Impossible
+
+    def _append(self, path: str, value: Any) -> None:
+        if not path or not isinstance(value, str | list | None):
+            raise _Impossible
+        current = _find(self._root, _segments(path))
+        known = None if current is _MISSING else current
+        if isinstance(value, list) and isinstance(known, list):
+            cast("list[Any]", known).extend(_copy(cast("list[Any]", value)))
+        elif isinstance(value, list) and known is None:
+            self._set(path, value)
+        elif isinstance(value, str) and (known is None or isinstance(known, str | Text)):
+            self._append_text(path, known, value)
+        elif value is not None or not (known is None or isinstance(known, str | Text | list)):
+            raise _Impossible
+
+    def _append_text(self, path: str, known: str | Text | None, value: str) -> None:
+        if isinstance(known, Text):
+            known.parts.append(value)
+            text = known
+        else:
+            text = Text(known or "", value)
+            container, key = self._place(path)
+            container[key] = text
+        self._hot_path, self._hot = path, text
+
+    def _place(self, path: str) -> tuple[Any, Any]:
+        """Find the container and the key that `path` names; missing objects on the way are created."""
+        *way, last = _segments(path)
+        node: Any = self._root
+        for depth, segment in enumerate(way):
+            node = _step(node, segment)
+            if node is _MISSING or node is None:
+                return self._create(way[:depth], way[depth:], last)
+        return node, _key(node, last)
+
+    def _create(self, known: list[str], missing: list[str], last: str) -> tuple[Any, Any]:
+        # A list made for an index would be empty, and no index is inside it.
+        if any(_NUMBER.fullmatch(segment) for segment in (*missing[1:], last)):
+            raise _Impossible
+        node = _find(self._root, known)
+        for segment in missing:
+            made: dict[str, Any] = {}
+            node[_key(node, segment)] = made
+            node = made
+        return node, last
+
+
+class _Impossible(Exception):
+    """A patch that cannot be applied."""
+
+
+def _segments(path: str) -> list[str]:
+    if len(path) > MAX_PATH_LENGTH or path.count("/") >= MAX_DEPTH:
+        raise _Impossible
+    return path.split("/") if path else []
+
+
+def _find(node: Any, segments: Iterable[str]) -> Any:
+    """Walk down; _MISSING where a key is missing, also below null."""
+    for segment in segments:
+        node = _step(node, segment)
+        if node is _MISSING or node is None:
+            break
+    else:
+        return node
+    rest = list(segments)
+    return None if node is None and rest and segment is rest[-1] else _MISSING
+
+
+def _step(node: Any, segment: str) -> Any:
+    key = _key(node, segment)
+    return cast("dict[str, Any]", node).get(key, _MISSING) if isinstance(node, dict) else node[key]
+
+
+def _key(node: Any, segment: str) -> str | int:
+    """Return the key of an object, or an index inside a list."""
+    if isinstance(node, dict):
+        return segment
+    if isinstance(node, list) and _INDEX.fullmatch(segment):
+        index, length = int(segment), len(cast("list[Any]", node))
+        if -length <= index < length:
+            return index
+    raise _Impossible
+
+
+def _copy(value: Any, depth: int = MAX_DEPTH) -> Any:
+    """Copy JSON, so that nobody else can change it; bounded in depth."""
+    if isinstance(value, dict):
+        return {key: _copy(one, _below(depth)) for key, one in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [_copy(one, _below(depth)) for one in cast("list[Any]", value)]
+    return value
+
+
+def _below(depth: int) -> int:
+    if depth == 0:
+        raise _Impossible
+    return depth - 1
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, Text):
+        return node.join()
+    if isinstance(node, dict):
+        return {key: _plain(one) for key, one in cast("dict[str, Any]", node).items()}
+    if isinstance(node, list):
+        return [_plain(one) for one in cast("list[Any]", node)]
+    return node
+
+
+def _outlined(patch: Patch) -> Patch:
+    """The same patch with its text left out."""
+    try:
+        return Patch(patch.path, patch.op, _outline(patch.value))
+    except _Impossible:
+        return patch  # the document refuses it by the same measure
+
+
+def _outline(value: Any, depth: int = MAX_DEPTH) -> Any:
+    if isinstance(value, str):
+        return ""
+    if isinstance(value, dict):
+        return {key: _outline(one, _below(depth)) for key, one in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [_outline(one, _below(depth)) for one in cast("list[Any]", value)]
+    return value
+
+
+def merge(patches: Iterable[Patch]) -> list[Patch]:
+    """Join neighbours: text APPENDs to one path, and SETs of one path, of which the last counts.
+
+    Applying the result leaves the same document as applying `patches`.
+    """
+    merged: list[Patch] = []
+    texts: list[str] = []
+    for patch in patches:
+        last = merged[-1] if merged else None
+        if last is None or last.path != patch.path or last.op != patch.op or not _mergeable(last, patch):
+            _close(merged, texts)
+            merged.append(patch)
+        elif patch.op == "SET":
+            merged[-1] = patch
+        else:
+            texts.append(patch.value)
+    _close(merged, texts)
+    return merged
+
+
+def _mergeable(last: Patch, patch: Patch) -> bool:
+    if patch.op == "SET":  # at the root a SET merges keys: both count
+        return patch.path != ""
+    return isinstance(last.value, str) and isinstance(patch.value, str)
+
+
+def _close(merged: list[Patch], texts: list[str]) -> None:
+    if texts:
+        last = merged[-1]
+        merged[-1] = Patch(last.path, last.op, last.value + "".join(texts))
+        texts.clear()
+
+
+def snapshot_data(document: Document) -> dict[str, Any]:
+    """Return the frame that gives a reader the whole document."""
+    return {"v": document.snapshot()}
+
+
+def dumps(data: object) -> str:
+    """Encode JSON compactly, on one line also for clients that split lines at U+0085, U+2028 and U+2029."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    if text.isascii():
+        return text
+    if _SURROGATE.search(text):  # half of a pair has no UTF-8, but JSON can spell it
+        return json.dumps(data, separators=(",", ":"))
+    return _BREAKS_LINES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def loads(text: str) -> Any:
+    """Decode JSON; raises InvalidData, one line, also for NaN, infinities and endless nesting."""
+    try:
+        return _DECODER.decode(text)
+    except (ValueError, RecursionError) as error:
+        said = error.msg if isinstance(error, json.JSONDecodeError) else "a number or nesting out of bounds"
+        raise InvalidData(f"data is not JSON ({said}): {excerpt(text)}") from None
+
+
+def excerpt(text: str, limit: int = 80) -> str:
+    """Show the beginning of `text` on one line, in at most `limit` characters."""
+    line = " ".join(text[: limit * 4].split())
+    return line if len(line) <= limit and len(text) <= limit * 4 else line[: limit - 1] + "…"
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(text)
+    return number
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_no_constant)
+
+
+def mend(text: str) -> tuple[str, str]:
+    """Return `text` with its surrogates mended, and a high one at its end, held back for the next call.
+
+    Halves that stand together become their character; lone ones become U+FFFD.
+    """
+    if not _SURROGATE.search(text):
+        return text, ""
+    held = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
+    paired = _paired(text[:-1] if held else text)
+    return _SURROGATE.sub("\ufffd", paired), held
+
+
+def _paired(text: str) -> str:
+    """Join the surrogates that came in two parts; lone ones stay, their other half may still come."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return _PAIR.sub(lambda found: found[0].encode("utf-16", "surrogatepass").decode("utf-16"), text)
+    return text
+
+
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_PATH_LENGTH",
+    "Document",
+    "Op",
+    "Patch",
+    "PatchDecoder",
+    "PatchEncoder",
+    "Text",
+    "dumps",
+    "excerpt",
+    "loads",
+    "mend",
+    "merge",
+    "snapshot_data",
+]
