@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     from .widget import ChatView
 
 __version__ = "0.1.0"
-__all__ = ["Chat", "ChatView", "Delta", "Reply", "Usage", "load_ipython_extension", "unload_ipython_extension"]
+__all__ = [
+    "Chat",
+    "ChatView",
+    "Delta",
+    "Reply",
+    "Usage",
+    "load_ipython_extension",
+    "unload_ipython_extension",
+]
 
 _HOMES = {"Chat": "chat", "ChatView": "widget", "Delta": "message", "Reply": "reply", "Usage": "message"}
 

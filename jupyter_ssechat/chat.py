@@ -39,7 +39,9 @@ class Chat:
         pace: float = 1.0,
     ) -> None:
         if gateway is not None and upstream is not None:
-            raise BadInput("gateway and upstream were both given; a gateway brings its own upstream, so give one")
+            raise BadInput(
+                "gateway and upstream were both given; a gateway brings its own upstream, so give one"
+            )
         self.model = model
         self.system = system
         self.thinking = thinking
@@ -69,12 +71,21 @@ class Chat:
         return self._client.url
 
     def use(
-        self, upstream: str | Upstream, *, model: str | None = None, api_key_env: str | None = None, pace: float = 1.0
+        self,
+        upstream: str | Upstream,
+        *,
+        model: str | None = None,
+        api_key_env: str | None = None,
+        pace: float = 1.0,
     ) -> None:
         """Let another upstream answer from now on; the conversation goes on."""
         if self._gateway is not None:
             raise BadInput(f"this chat is connected to {self._client.url}, which chooses its own upstream")
-        opened = open_upstream(upstream, model=model, api_key_env=api_key_env, pace=pace) if isinstance(upstream, str) else upstream
+        opened = (
+            open_upstream(upstream, model=model, api_key_env=api_key_env, pace=pace)
+            if isinstance(upstream, str)
+            else upstream
+        )
         self._upstream = opened
         if self.session_id is not None:
             embedded().assign(self.session_id, opened)
@@ -132,7 +143,12 @@ class Chat:
         async def prepare() -> Call:
             session = await self._session()
             if edit is not None:
-                return "edit_message", {**asking, "chat_session_id": session, "message_id": edit, "prompt": prompt}
+                return "edit_message", {
+                    **asking,
+                    "chat_session_id": session,
+                    "message_id": edit,
+                    "prompt": prompt,
+                }
             return "completion", {
                 **asking,
                 "chat_session_id": session,
@@ -195,13 +211,19 @@ class Chat:
         """The fields of every generating call."""
         unknown = set(options) - {"model", "system", "thinking", "options"}
         if unknown:
-            raise TypeError(f"unknown option {sorted(unknown)[0]!r}; expected model, system, thinking or options")
+            raise TypeError(
+                f"unknown option {sorted(unknown)[0]!r}; expected model, system, thinking or options"
+            )
         asking: dict[str, Any] = {
             "thinking_enabled": bool(options.get("thinking", self.thinking)),
             "search_enabled": False,
         }
         extra = {**self.options, **(options.get("options") or {})}
-        ours = {"model": options.get("model") or self.model, "system": options.get("system") or self.system, "options": extra}
+        ours = {
+            "model": options.get("model") or self.model,
+            "system": options.get("system") or self.system,
+            "options": extra,
+        }
         # Only what was asked for: a gateway of another make may refuse what it does not know.
         return {**asking, **{name: value for name, value in ours.items() if value}}
 
@@ -263,4 +285,3 @@ def _unless_refused(reply: Reply) -> Reply:
     if reply.refusal is not None:
         raise reply.refusal
     return reply
-

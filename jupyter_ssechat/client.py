@@ -147,7 +147,13 @@ class GatewayClient:
             tries, first = tries + 1, False
 
     async def _attempt(
-        self, call: str, body: dict[str, Any], message: Message, guard: AbstractContextManager[Any], *, first: bool
+        self,
+        call: str,
+        body: dict[str, Any],
+        message: Message,
+        guard: AbstractContextManager[Any],
+        *,
+        first: bool,
     ) -> AsyncGenerator[Signal]:
         """One connection; how it fails decides whether the message is failed, or may be taken up again."""
         heard = False
@@ -250,7 +256,11 @@ def _envelope_data(answer: Answer) -> dict[str, Any]:
 
 
 def _refused(answer: Answer, data: dict[str, Any]) -> GatewayError:
-    said = data.get("biz_msg") or data.get("msg") or f"{answer.status}, {answer.content_type or 'no content type'}"
+    said = (
+        data.get("biz_msg")
+        or data.get("msg")
+        or f"{answer.status}, {answer.content_type or 'no content type'}"
+    )
     kind = _ERRORS.get(answer.status, GatewayError)
     code, biz_code = data.get("code") or 0, data.get("biz_code") or 0
     error = kind(f"the gateway refused: {said}", status=answer.status, code=int(code), biz_code=int(biz_code))
@@ -261,4 +271,3 @@ def _refused(answer: Answer, data: dict[str, Any]) -> GatewayError:
 
 def _seconds(text: str | None) -> float | None:
     return float(text) if text and text.isascii() and text.isdigit() else None
-

@@ -68,5 +68,3 @@ def _version() -> tuple[int, ...]:
     import ipykernel
 
     return tuple(part for part in ipykernel.version_info if isinstance(part, int))
-
-

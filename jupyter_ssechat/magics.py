@@ -5,26 +5,24 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import sys
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
-from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from IPython.core.magic_arguments import argument, magic_arguments
 from traitlets import Bool, Float, Unicode
 
+from .cell import STOP_SECONDS, Send, cell_of
 from .chat import Chat
-from .errors import AnswerFailed, AnswerStopped, BadInput
+from .errors import BadInput
 from .gateway.server import close_embedded
-from .kernel import Kernel, kernel_of, open_route
-from .presentation import Presentation, note, show_history, show_text
-from .reply import Reply
-from .widget import Action, ChatView
+from .reply import Reply, View
 
 HELP = """\
 %%chat [options]      ask what stands below; run the cell again for another answer, change it to edit the turn
@@ -38,8 +36,6 @@ HELP = """\
 %chat use URL [-m MODEL] [--key-env NAME] | use demo         the model server
 %chat connect URL [--token-env NAME | --token-file FILE]     another gateway
 %config ChatMagics                                           the defaults"""
-INTERRUPTED = "stopped by the kernel's interrupt; what arrived is kept, %chat resume lets it go on"
-STOP_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -66,7 +62,7 @@ class ChatMagics(Magics):
 
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
-        self._kernel: Kernel | None = kernel_of(shell)
+        self._cell = cell_of(shell)
         self._chats: dict[str, Chat] = {}
         self._turns: dict[tuple[str, str], Turn] = {}
         self._name = "default"
@@ -81,7 +77,9 @@ class ChatMagics(Magics):
     @argument("-m", "--model", help="the model to ask")
     @argument("-s", "--system", help="the system prompt for this turn")
     @argument("--no-thinking", action="store_true", help="answer without thinking")
-    @argument("--option", nargs=2, action="append", metavar=("KEY", "VALUE"), help="a field for the model server")
+    @argument(
+        "--option", nargs=2, action="append", metavar=("KEY", "VALUE"), help="a field for the model server"
+    )
     @argument("--session", metavar="NAME", help="the conversation to use; it stays chosen")
     @argument("--new", action="store_true", help="begin a new conversation")
     @argument("--append", action="store_true", help="add a turn, even if this cell has one already")
@@ -96,82 +94,23 @@ class ChatMagics(Magics):
             raise UsageError(f"-o {options.out}: not a variable name")
         chat = self._chat(options.session, new=options.new)
         prompt = cell.strip("\n")
-        background = (options.bg or self.background) and self._attended()
-        reply, presentation = self._ask(chat, prompt, options, background=background)
-        self._keep(prompt, reply, options)
-        if not background:
-            self._finish(reply, presentation)
+        turn = None if options.append or options.new else self._turn(chat)
+        background = (options.bg or self.background) and self._cell.attended
 
-    def _ask(
-        self, chat: Chat, prompt: str, options: Namespace, *, background: bool
-    ) -> tuple[Reply, Presentation | None]:
-        """Send the cell's turn: anew, as another answer, or as an edited prompt."""
-        turn = None if options.append or options.new else self._turn()
-        asking = _asking(options)
-        if self._kernel is None:
-            return chat.send(prompt, on_delta=_Printer(), **asking), None
-        if turn is not None and turn.reply.session_id == chat.session_id and turn.reply.message_id is not None:
-            turn.reply.ask_to_stop()
-            if turn.prompt == prompt:
-                return self._present(lambda view: chat.regenerate(turn.reply, view=view, **asking), background)
-            edit = turn.reply.request_message_id
-            return self._present(lambda view: chat.send(prompt, edit=edit, view=view, **asking), background)
-        return self._present(lambda view: chat.send(prompt, view=view, **asking), background)
+        def keep(reply: Reply) -> None:
+            self._last = reply
+            if self._cell.id:
+                self._turns[self._name, self._cell.id] = Turn(prompt, reply)
+            if options.out and self.shell is not None:
+                self.shell.user_ns[options.out] = reply
 
-    def _present(
-        self, send: Callable[[Presentation], Reply], background: bool
-    ) -> tuple[Reply, Presentation]:
-        """Open a view and let a reply stream into it."""
-        view = ChatView()
-        open_route(view.comm)
-        presentation = Presentation(view, background=background)
-        reply = send(presentation)
-        actions: dict[Action, Callable[[], object]] = {"stop": reply.ask_to_stop, "resume": reply.resume}
-        view.on_action(lambda action: actions[action]())
-        return reply, presentation
+        self._cell.run(_sending(chat, prompt, turn, _asking(options)), keep, background=background)
 
-    def _finish(self, reply: Reply, presentation: Presentation | None) -> None:
-        """Wait for the end of a reply and show it; what is not whole by accident ends the cell with one line."""
-        try:
-            self._wait(reply)
-        except KeyboardInterrupt:
-            reply.ask_to_stop()
-            reply.over.wait(STOP_SECONDS)
-            self._settle(reply, presentation)
-            raise AnswerStopped(INTERRUPTED) from None
-        self._settle(reply, presentation)
-        if reply.status in ("failed", "interrupted"):
-            raise AnswerFailed(reply.one_line()) from None
-
-    def _wait(self, reply: Reply) -> None:
-        if self._kernel is not None:
-            self._kernel.wait(reply.over)
-        else:
-            reply.wait()
-
-    def _settle(self, reply: Reply, presentation: Presentation | None) -> None:
-        if presentation is not None:
-            presentation.settle(reply)
-        elif said := note(reply):
-            print(f"[{said}]")
-
-    def _keep(self, prompt: str, reply: Reply, options: Namespace) -> None:
-        """Remember the cell's turn, and the reply where the user wants it."""
-        self._last = reply
-        if cell_id := self._cell_id():
-            self._turns[self._name, cell_id] = Turn(prompt, reply)
-        if options.out and self.shell is not None:
-            self.shell.user_ns[options.out] = reply
-
-    def _turn(self) -> Turn | None:
-        cell_id = self._cell_id()
-        return self._turns.get((self._name, cell_id)) if cell_id else None
-
-    def _cell_id(self) -> str | None:
-        return self._kernel.cell_id if self._kernel is not None else None
-
-    def _attended(self) -> bool:
-        return self._kernel is not None and self._kernel.attended
+    def _turn(self, chat: Chat) -> Turn | None:
+        """The turn that this cell has in the conversation, if it has one."""
+        turn = self._turns.get((self._name, self._cell.id or ""))
+        known = turn is not None and turn.reply.message_id is not None
+        return turn if known and turn.reply.session_id == chat.session_id else None
 
     # -- %chat ----------------------------------------------------------------------------------------------
 
@@ -215,32 +154,20 @@ class ChatMagics(Magics):
             print("the answer is streaming already")
             return
 
-        def resume(view: Presentation) -> Reply:
-            reply.show_in(view)
+        def resumed(view: View | None = None, on_delta: Any = None) -> Reply:
+            reply.show_in(view, on_delta)
             return reply.resume()
 
-        if self._kernel is None:
-            self._finish(reply.resume(), None)
-        else:
-            self._finish(*self._present(resume, False))
+        self._cell.run(resumed, self._remember)
 
     def _regenerate(self, _: str) -> None:
-        chat = self._chat()
-        if self._kernel is None:
-            reply, presentation = chat.regenerate(on_delta=_Printer()), None
-        else:
-            reply, presentation = self._present(lambda view: chat.regenerate(view=view), False)
+        self._cell.run(self._chat().regenerate, self._remember)
+
+    def _remember(self, reply: Reply) -> None:
         self._last = reply
-        self._finish(reply, presentation)
 
     def _show(self, _: str) -> None:
-        reply = self._latest()
-        if self._kernel is None:
-            print(reply.content)
-        elif reply.done:
-            show_text(reply)
-        else:
-            self._finish(*self._present(lambda view: _shown(reply, view), False))
+        self._cell.show(self._latest())
 
     def _status(self, _: str) -> None:
         chat = self._chat()
@@ -254,7 +181,7 @@ class ChatMagics(Magics):
         print("\n".join(f"{name + ':':13}{value}" for name, value in rows.items()))
 
     def _history(self, _: str) -> None:
-        show_history(self._chat().branch())
+        self._cell.show_history(self._chat().branch())
 
     def _new(self, _: str) -> None:
         self._begin_anew()
@@ -342,27 +269,14 @@ class ChatMagics(Magics):
                 chat.last.ask_to_stop()
 
 
-class _Printer:
-    """Prints text as it arrives, for a terminal: thinking dimmed, then the answer."""
-
-    def __init__(self) -> None:
-        self._kind = ""
-
-    def __call__(self, delta: Any) -> None:
-        if delta is None:
-            print("\x1b[0m" if self._kind == "thinking" else "")
-            return
-        if delta.kind != self._kind:
-            lead = {"thinking": "\x1b[2m", "content": "\x1b[0m"}[delta.kind]
-            sys.stdout.write(lead if not self._kind else f"\n\n{lead}")
-            self._kind = delta.kind
-        sys.stdout.write(delta.text)
-        sys.stdout.flush()
-
-
-def _shown(reply: Reply, view: Presentation) -> Reply:
-    reply.show_in(view)
-    return reply
+def _sending(chat: Chat, prompt: str, turn: Turn | None, asking: dict[str, Any]) -> Send:
+    """How to send a cell: anew, as another answer to the same prompt, or as an edit of the turn."""
+    if turn is None:
+        return partial(chat.send, prompt, **asking)
+    turn.reply.ask_to_stop()
+    if turn.prompt == prompt:
+        return partial(chat.regenerate, turn.reply, **asking)
+    return partial(chat.send, prompt, edit=turn.reply.request_message_id, **asking)
 
 
 def _parse(magic: Any, line: str) -> Namespace:

@@ -99,8 +99,16 @@ def show_history(messages: list[dict[str, Any]]) -> None:
         print("nothing has been said yet")
         return
     who = {"USER": "You", "ASSISTANT": "Model"}
-    parts = [f"**{who[one['role']]}** · {one['message_id']}\n\n{to_markdown(one.get('content') or '')}" for one in messages]
-    _show({"text/markdown": "\n\n---\n\n".join(parts), "text/plain": "\n\n".join(one.get("content") or "" for one in messages)})
+    parts = [
+        f"**{who[one['role']]}** · {one['message_id']}\n\n{to_markdown(one.get('content') or '')}"
+        for one in messages
+    ]
+    _show(
+        {
+            "text/markdown": "\n\n---\n\n".join(parts),
+            "text/plain": "\n\n".join(one.get("content") or "" for one in messages),
+        }
+    )
 
 
 def markdown(reply: Reply) -> str:

@@ -198,7 +198,9 @@ class Reply:
         if self.error is not None:
             return " ".join(f"the answer failed: {self.error.message}".split())
         if self.status == "interrupted":
-            return "the answer was interrupted: the connection broke before its end; resume it with %chat resume"
+            return (
+                "the answer was interrupted: the connection broke before its end; resume it with %chat resume"
+            )
         return f"the answer is {self.phase}"
 
     def wait(self, timeout: float | None = None) -> Reply:
@@ -225,12 +227,14 @@ class Reply:
         """Stop without waiting; safe from any thread and as often as one likes."""
         self._consumer.call_soon(self._stop_soon)
 
-    def show_in(self, view: View) -> None:
+    def show_in(self, view: View | None, on_delta: Callable[[Delta | None], None] | None = None) -> None:
         """Let `view`, from now on, show this reply, with the text that stands."""
         with self._lock:
             document = self._message.document.snapshot()
         self._view = view
-        view.push([Patch("", "SET", sendable(document))])
+        self._on_delta = on_delta
+        if view is not None:
+            view.push([Patch("", "SET", sendable(document))])
 
     def grant(self, origin: str) -> dict[str, Any] | None:
         """What a view at `origin` needs to stop this stream by itself; None where the gateway gives no such token."""

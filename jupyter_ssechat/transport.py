@@ -146,9 +146,7 @@ class Transport:
                 source = await stack.enter_async_context(
                     aconnect_sse(self._client(url), method, url, **_json(body))
                 )
-            yield EventSource(
-                source.response, max_event_bytes=self._max_event_bytes, on_ignored=on_ignored
-            )
+            yield EventSource(source.response, max_event_bytes=self._max_event_bytes, on_ignored=on_ignored)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -171,7 +169,9 @@ def _as_connection_failed(url: object) -> Iterator[None]:
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         raise BadInput(f"{_address(url)} is not an address: {error}; expected http://HOST:PORT/…") from None
     except httpx.TimeoutException as error:
-        raise ConnectionFailed(f"{_address(url)} went silent ({_reason(error)}); is the server alive?") from None
+        raise ConnectionFailed(
+            f"{_address(url)} went silent ({_reason(error)}); is the server alive?"
+        ) from None
     except httpx.HTTPError as error:
         raise ConnectionFailed(f"no connection to {_address(url)}: {_reason(error)}") from None
 

@@ -112,12 +112,16 @@ class Demo:
 class ModelServer:
     """An OpenAI-compatible ``/v1/chat/completions`` (protocols section 2); the key stays in here."""
 
-    def __init__(self, url: str, *, model: str | None = None, api_key: str | None = None, read: float = 300.0) -> None:
+    def __init__(
+        self, url: str, *, model: str | None = None, api_key: str | None = None, read: float = 300.0
+    ) -> None:
         self.url = completions_url(url)
         self.name = self.url
         self.model = model
         self._key = api_key
-        self._transport = Transport(headers={"authorization": f"Bearer {api_key}"} if api_key else None, read=read)
+        self._transport = Transport(
+            headers={"authorization": f"Bearer {api_key}"} if api_key else None, read=read
+        )
 
     def __repr__(self) -> str:
         return f"ModelServer({self.url!r})"
@@ -171,13 +175,19 @@ class ModelServer:
         A server without a list of models gets no name; one with several is not guessed at.
         """
         try:
-            answer = await self._transport.request("GET", self.url.removesuffix("/chat/completions") + "/models")
+            answer = await self._transport.request(
+                "GET", self.url.removesuffix("/chat/completions") + "/models"
+            )
         except ConnectionFailed as error:
-            raise UpstreamError(f"the model server cannot be reached: {self._safe(str(error))}", type="connection_failed") from None
+            raise UpstreamError(
+                f"the model server cannot be reached: {self._safe(str(error))}", type="connection_failed"
+            ) from None
         names = _model_names(answer.json()) if answer.status == 200 else []
         if len(names) > 1:
             some = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-            raise UpstreamError(f"this server offers several models ({some}); choose one with -m MODEL", type="no_model")
+            raise UpstreamError(
+                f"this server offers several models ({some}); choose one with -m MODEL", type="no_model"
+            )
         return names[0] if names else None
 
     async def _refusal(self, source: EventSource) -> UpstreamError:
@@ -222,7 +232,9 @@ def open_upstream(
     if spec == "demo":
         return Demo(pace)
     if not spec.startswith(("http://", "https://")):
-        raise BadInput(f"{spec!r} is not an upstream; expected demo or an address such as http://127.0.0.1:11434/v1")
+        raise BadInput(
+            f"{spec!r} is not an upstream; expected demo or an address such as http://127.0.0.1:11434/v1"
+        )
     return ModelServer(spec, model=model, api_key=_key_from(api_key_env))
 
 
@@ -254,7 +266,11 @@ def _model_names(data: object) -> list[str]:
     rows = cast("dict[str, Any]", data).get("data")
     if not isinstance(rows, list):
         return []
-    return [row["id"] for row in cast("list[Any]", rows) if isinstance(row, dict) and isinstance(row.get("id"), str)]  # pyright: ignore[reportUnknownMemberType]
+    return [
+        row["id"]
+        for row in cast("list[Any]", rows)
+        if isinstance(row, dict) and isinstance(row.get("id"), str)
+    ]  # pyright: ignore[reportUnknownMemberType]
 
 
 def _error_text(answer: Answer) -> str:

@@ -24,7 +24,9 @@ class Served:
     def __init__(self, app: Any) -> None:
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
-        config = uvicorn.Config(app, log_config=None, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(
+            app, log_config=None, log_level="error", lifespan="off", timeout_graceful_shutdown=1
+        )
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -40,7 +42,13 @@ class Served:
 def chunk(**delta: Any) -> dict[str, Any]:
     """One `chat.completion.chunk` with this delta."""
     choices = [{"index": 0, "delta": delta, "finish_reason": None}]
-    return {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "script", "choices": choices}
+    return {
+        "id": "c1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "script",
+        "choices": choices,
+    }
 
 
 def finish(reason: str = "stop") -> dict[str, Any]:
@@ -104,7 +112,9 @@ class ModelServerForTests:
         self._served.close()
 
     async def _models(self, _: Request) -> Response:
-        return JSONResponse({"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]})
+        return JSONResponse(
+            {"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
+        )
 
     async def _chat(self, request: Request) -> Response:
         self.requests.append(await request.json())
@@ -151,7 +161,7 @@ class CuttingProxy:
     """A TCP proxy that cuts its n-th connection after so many bytes of the answer."""
 
     def __init__(self, target_port: int, cuts: dict[int, int] | Callable[[int], int | None]) -> None:
-        self._target = target_port
+        self.aim(target_port)
         self._cut_after = cuts.get if isinstance(cuts, dict) else cuts
         self.connections = 0
         self.refuse = False
@@ -161,6 +171,10 @@ class CuttingProxy:
         self._thread.start()
         assert self._ready.wait(10)
         self.url = f"http://127.0.0.1:{self.port}"
+
+    def aim(self, port: int) -> None:
+        """Send what comes from now on to `port`."""
+        self._target = port
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

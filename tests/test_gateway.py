@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from servers import CUT, Pause, Script, answer, chunk, finish, model_server
+from .servers import CUT, Pause, Script, answer, chunk, finish, model_server
 
 from jupyter_ssechat.gateway.server import Gateway
 from jupyter_ssechat.message import Message
@@ -159,7 +159,12 @@ def test_the_upstream_gets_the_branch_and_nothing_that_was_not_asked_for() -> No
     with gateway_to(answer("Hi")) as (caller, server):
         caller.ask("one")
         caller.ask("two", parent=2, model="m", system="be brief", options={"temperature": 0})
-        assert [turn["content"] for turn in server.requests[1]["messages"]] == ["be brief", "one", "Hi", "two"]
+        assert [turn["content"] for turn in server.requests[1]["messages"]] == [
+            "be brief",
+            "one",
+            "Hi",
+            "two",
+        ]
         assert set(server.requests[0]) == {"messages", "stream", "stream_options", "model"}
         assert (server.requests[1]["model"], server.requests[1]["temperature"]) == ("m", 0)
 
@@ -174,7 +179,10 @@ def test_a_finished_answer_replays_to_its_end(demo: Caller) -> None:
 def test_a_late_reader_gets_the_snapshot_and_then_the_same_patches() -> None:
     pause, second = Pause(), Pause()
     steps = [chunk(content="Hel"), pause, chunk(content="lo "), second, chunk(content="you"), finish()]
-    with gateway_to(Script(steps)) as (caller, _), caller.reading("completion", prompt="x", parent_message_id=None) as one:
+    with (
+        gateway_to(Script(steps)) as (caller, _),
+        caller.reading("completion", prompt="x", parent_message_id=None) as one,
+    ):
         one.until_text("Hel")
         with caller.reading("resume_stream", message_id=2) as late:
             late.until_text("Hel")
@@ -207,7 +215,11 @@ def test_stop_keeps_the_text_ends_every_reader_and_closes_the_upstream() -> None
             one.until_text("partial")
             caller.call("chat/stop_stream", {"chat_session_id": caller.session, "message_id": 2})
             for message in (one.to_end(), two.to_end()):
-                assert (message.status, message.content, message.finish_reason) == ("stopped", "partial", "stopped")
+                assert (message.status, message.content, message.finish_reason) == (
+                    "stopped",
+                    "partial",
+                    "stopped",
+                )
         assert server.left.wait(10)
 
 
@@ -395,7 +407,9 @@ def test_a_complete_answer_cannot_be_continued(demo: Caller) -> None:
 
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer wrong"}, {"authorization": "Basic x"}])
 def test_a_call_without_the_token_is_refused(demo: Caller, headers: dict[str, str]) -> None:
-    answer = httpx.post(f"{demo.http.base_url}api/v0/chat_session/create", json={}, headers=headers, trust_env=False)
+    answer = httpx.post(
+        f"{demo.http.base_url}api/v0/chat_session/create", json={}, headers=headers, trust_env=False
+    )
     assert (answer.status_code, answer.json()["code"]) == (401, 40003)
 
 
@@ -420,7 +434,9 @@ def test_a_view_may_stop_its_own_stream_from_its_own_origin_and_nothing_else() -
 
         def status(path: str, body: Any, from_: str | None = origin) -> int:
             headers = {"authorization": f"Bearer {grant}"} | ({"origin": from_} if from_ else {})
-            return httpx.post(f"{gateway.url}/api/v0/{path}", json=body, headers=headers, trust_env=False).status_code
+            return httpx.post(
+                f"{gateway.url}/api/v0/{path}", json=body, headers=headers, trust_env=False
+            ).status_code
 
         assert status("chat/stop_stream", about) == 200
         assert status("chat/resume_stream", about) == 200
@@ -433,7 +449,9 @@ def test_a_view_may_stop_its_own_stream_from_its_own_origin_and_nothing_else() -
         )
         assert preflight.headers["access-control-allow-origin"] == origin
         stranger = httpx.options(
-            f"{gateway.url}/api/v0/chat/stop_stream", headers={"origin": "http://evil.example"}, trust_env=False
+            f"{gateway.url}/api/v0/chat/stop_stream",
+            headers={"origin": "http://evil.example"},
+            trust_env=False,
         )
         assert "access-control-allow-origin" not in stranger.headers
 

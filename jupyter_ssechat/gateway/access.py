@@ -88,14 +88,18 @@ class Guard:
         if from_view and origin is not None:
             send = _with_cors(send, origin)
         if not self._access.is_ours(headers.get(b"host", "")):
-            refusal = envelope_response(403, code=40301, message="this Host is not served here; use the printed address")
+            refusal = envelope_response(
+                403, code=40301, message="this Host is not served here; use the printed address"
+            )
             await refusal(scope, receive, send)
         elif from_view and scope["method"] == "OPTIONS":
             await envelope_response(200)(scope, receive, send)
         else:
             await self._with_token(scope, receive, send, _token(scope, headers), origin)
 
-    async def _with_token(self, scope: Scope, receive: Receive, send: Send, token: str, origin: str | None) -> None:
+    async def _with_token(
+        self, scope: Scope, receive: Receive, send: Send, token: str, origin: str | None
+    ) -> None:
         if self._access.is_token(token):
             await self._app(scope, receive, send)
             return
@@ -107,7 +111,9 @@ class Guard:
                 return
         said = "the token is wrong" if token else "a token is needed"
         refusal = envelope_response(
-            401, code=40003, message=f"{said}; send Authorization: Bearer TOKEN or ?token=TOKEN as printed at start"
+            401,
+            code=40003,
+            message=f"{said}; send Authorization: Bearer TOKEN or ?token=TOKEN as printed at start",
         )
         await refusal(scope, receive, send)
 

@@ -99,7 +99,9 @@ class Routes:
         routes = [Route(f"/api/v0/{path}", _endpoint(call), methods=["POST"]) for path, call in calls.items()]
         return [Route("/", _greet, methods=["GET"]), *routes]
 
-    def _stream(self, kind: type[Any], open_reader: Callable[[Any], Reader]) -> Callable[[bytes], Awaitable[ASGIApp]]:
+    def _stream(
+        self, kind: type[Any], open_reader: Callable[[Any], Reader]
+    ) -> Callable[[bytes], Awaitable[ASGIApp]]:
         async def call(raw: bytes) -> ASGIApp:
             return EventStream(open_reader(read(raw, kind)), self._keep_alive)
 

@@ -86,7 +86,9 @@ class Conversations:
             raise _wrong("message_id", f"answer {record.message_id} is still running; resume or stop it")
         message = record.message
         if message.status in ("finished", "filtered") and message.finish_reason != "length":
-            raise _wrong("message_id", f"answer {record.message_id} is complete; regenerate it for another one")
+            raise _wrong(
+                "message_id", f"answer {record.message_id} is complete; regenerate it for another one"
+            )
 
     def resume(self, session_id: str, message_id: int) -> Reader:
         """Attach to an answer: the snapshot, what is still coming, the end."""
@@ -126,7 +128,10 @@ class Conversations:
 
     def _answer(self, session: Session, prompt: Record, body: Asking) -> Reader:
         record = session.add_answer(
-            prompt.message_id, model=body.model or "", thinking=body.thinking_enabled, search=body.search_enabled
+            prompt.message_id,
+            model=body.model or "",
+            thinking=body.thinking_enabled,
+            search=body.search_enabled,
         )
         return self._generate(session, record, body)
 
@@ -167,7 +172,9 @@ def _request(session: Session, record: Record, body: Asking, *, continues: bool)
 
 def _allow(record: Record, ban: str) -> None:
     if record.document.get(f"response/{ban}"):
-        raise GatewayError(f"message {record.message_id} does not allow this ({ban})", status=403, biz_code=28)
+        raise GatewayError(
+            f"message {record.message_id} does not allow this ({ban})", status=403, biz_code=28
+        )
 
 
 def _wrong(field: str, message: str) -> InvalidRequest:

@@ -8,7 +8,9 @@ from ..errors import GatewayError
 from ..patches import dumps
 
 
-def envelope(biz_data: object = None, *, code: int = 0, biz_code: int = 0, message: str = "") -> dict[str, object]:
+def envelope(
+    biz_data: object = None, *, code: int = 0, biz_code: int = 0, message: str = ""
+) -> dict[str, object]:
     """The object around every answer that is no stream."""
     return {
         "code": code,

@@ -66,9 +66,7 @@ class Generation:
             "request_message_id": record.parent_id,
             "response_message_id": record.message_id,
         }
-        self.log = StreamLog(
-            record.document, epoch=record.epoch, opening=opening(ready, session.updated_at)
-        )
+        self.log = StreamLog(record.document, epoch=record.epoch, opening=opening(ready, session.updated_at))
         self._task: asyncio.Task[None] | None = None
 
     def start(self, upstream: Upstream, request: Request) -> None:
@@ -109,7 +107,11 @@ class Generation:
             await self._pump(upstream.stream(request))
             self._seal(failed("upstream_interrupted", CUT))
         except ConnectionFailed as error:
-            self._seal(failed(self._lost(), f"the model server cannot be reached: {error}" if not self._begun() else CUT))
+            self._seal(
+                failed(
+                    self._lost(), f"the model server cannot be reached: {error}" if not self._begun() else CUT
+                )
+            )
         except (UpstreamError, StreamError) as error:
             self._seal(failed(error.type, str(error)))
         except SSEChatError as error:

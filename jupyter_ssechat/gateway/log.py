@@ -49,7 +49,9 @@ class Reader:
 class StreamLog:
     """The frames of one generation, numbered ``<epoch>-<seq>``, and its readers; lives on one event loop."""
 
-    def __init__(self, document: Document, *, epoch: int, opening: bytes, max_lag: int = MAX_LAG_BYTES) -> None:
+    def __init__(
+        self, document: Document, *, epoch: int, opening: bytes, max_lag: int = MAX_LAG_BYTES
+    ) -> None:
         self.document = document
         self.epoch = epoch
         self.seq = 0

@@ -1,0 +1,151 @@
+"""A reply → the cell that asked for it: shown while it arrives, waited for, stopped by an interrupt."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from .errors import AnswerFailed, AnswerStopped
+from .kernel import Kernel, kernel_of, open_route
+from .presentation import Presentation, note, show_history, show_text
+from .reply import DeltaStream, Reply
+from .widget import Action, ChatView
+
+INTERRUPTED = "stopped by the kernel's interrupt; what arrived is kept, and %chat resume lets it go on"
+STOP_SECONDS = 5.0
+
+# Opens a reply; takes the keywords `view` and `on_delta` of `Chat.send`.
+Send = Callable[..., Reply]
+
+
+class Cell(Protocol):
+    """Where an answer is shown: a cell of a notebook, or a line of a terminal."""
+
+    @property
+    def id(self) -> str | None:
+        """The id of the running cell, where there is one."""
+        ...
+
+    @property
+    def attended(self) -> bool:
+        """Whether somebody may press a button while it runs."""
+        ...
+
+    def run(self, send: Send, keep: Callable[[Reply], None], *, background: bool = False) -> None:
+        """Show the reply that `send` opens; unless in the background, until it has ended.
+
+        Raises AnswerStopped after an interrupt, AnswerFailed for an answer that failed or was interrupted.
+        """
+        ...
+
+    def show(self, reply: Reply) -> None:
+        """Show a reply anew."""
+        ...
+
+    def show_history(self, messages: list[dict[str, Any]]) -> None:
+        """Show a branch of a conversation."""
+        ...
+
+
+class NotebookCell:
+    """A cell of a notebook: the live view, then native Markdown."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+
+    @property
+    def id(self) -> str | None:
+        return self._kernel.cell_id
+
+    @property
+    def attended(self) -> bool:
+        return self._kernel.attended
+
+    def run(self, send: Send, keep: Callable[[Reply], None], *, background: bool = False) -> None:
+        view = ChatView()
+        open_route(view.comm)
+        presentation = Presentation(view, background=background)
+        reply = send(view=presentation)
+        actions: dict[Action, Callable[[], object]] = {"stop": reply.ask_to_stop, "resume": reply.resume}
+        view.on_action(lambda action: actions[action]())
+        keep(reply)
+        if not background:
+            self._finish(reply, presentation)
+
+    def _finish(self, reply: Reply, presentation: Presentation) -> None:
+        try:
+            self._kernel.wait(reply.over)
+        except KeyboardInterrupt:
+            reply.ask_to_stop()
+            reply.over.wait(STOP_SECONDS)
+            presentation.settle(reply)
+            raise AnswerStopped(INTERRUPTED) from None
+        presentation.settle(reply)
+        _raise_for(reply)
+
+    def show(self, reply: Reply) -> None:
+        if reply.done:
+            show_text(reply)
+            return
+
+        def shown(view: Presentation) -> Reply:
+            reply.show_in(view)
+            return reply
+
+        self.run(shown, lambda _: None)
+
+    def show_history(self, messages: list[dict[str, Any]]) -> None:
+        show_history(messages)
+
+
+class Terminal:
+    """A plain IPython terminal: the text as it arrives."""
+
+    id = None
+    attended = False
+
+    def run(self, send: Send, keep: Callable[[Reply], None], *, background: bool = False) -> None:
+        deltas = DeltaStream()
+        deltas.reply = send(on_delta=deltas.put)
+        keep(deltas.reply)
+        try:
+            _print(deltas)
+        except KeyboardInterrupt:
+            raise AnswerStopped(INTERRUPTED) from None
+        except AnswerFailed:
+            _raise_for(deltas.reply)
+        if said := note(deltas.reply):
+            print(f"[{said}]")
+
+    def show(self, reply: Reply) -> None:
+        print(reply.content)
+
+    def show_history(self, messages: list[dict[str, Any]]) -> None:
+        for one in messages:
+            print(f"{'You' if one['role'] == 'USER' else 'Model'}: {one.get('content') or ''}\n")
+
+
+def cell_of(shell: Any) -> Cell:
+    """The kind of cell that a shell has."""
+    kernel = kernel_of(shell)
+    return NotebookCell(kernel) if kernel is not None else Terminal()
+
+
+def _raise_for(reply: Reply) -> None:
+    if reply.status in ("failed", "interrupted"):
+        raise AnswerFailed(reply.one_line()) from None
+
+
+def _print(deltas: DeltaStream) -> None:
+    kind = ""
+    try:
+        for delta in deltas:
+            if delta.kind != kind:
+                lead = "\x1b[2m" if delta.kind == "thinking" else "\x1b[0m"
+                sys.stdout.write(f"\n\n{lead}" if kind else lead)
+                kind = delta.kind
+            sys.stdout.write(delta.text)
+            sys.stdout.flush()
+    finally:
+        sys.stdout.write("\x1b[0m\n" if kind else "")
