@@ -183,8 +183,8 @@ class Text:
 
     __slots__ = ("parts",)
 
-    def __init__(self, *parts: str) -> None:
-        self.parts = list(parts)
+    def __init__(self, text: str = "") -> None:
+        self.parts = [text]
 
     def join(self) -> str:
         """Return the text; the parts collapse into one."""
@@ -201,16 +201,20 @@ class Document:
         self._root: dict[str, Any] = _copy(value or {})
         # The text that was appended to last: almost every patch is for it.
         self._hot_path: str | None = None
-        self._hot: Text = Text("")
+        self._hot = Text()
 
     def apply(self, patch: Patch) -> bool:
         """Apply one patch; False when it cannot be, which changes nothing and is counted in `ignored`."""
         if patch.path == self._hot_path and patch.op == "APPEND" and type(patch.value) is str:
-            self._hot.parts.append(patch.value)
+            if patch.value:
+                self._hot.parts.append(patch.value)
             return True
         try:
             self._hot_path = None
-            self._append(patch.path, patch.value) if patch.op == "APPEND" else self._set(patch.path, patch.value)
+            if patch.op == "APPEND":
+                self._append(patch.path, patch.value)
+            else:
+                self._set(patch.path, patch.value)
         except _Impossible:
             self.ignored += 1
             return False
@@ -239,27 +243,27 @@ class Document:
             raise _Impossible
 
     def _append(self, path: str, value: Any) -> None:
-        if not path or not isinstance(value, str | list | None):
-            raise _Impossible
-        current = _find(self._root, _segments(path))
+        current = _find(self._root, _segments(path)) if path else self._root
         known = None if current is _MISSING else current
-        if isinstance(value, list) and isinstance(known, list):
-            cast("list[Any]", known).extend(_copy(cast("list[Any]", value)))
-        elif isinstance(value, list) and known is None:
-            self._set(path, value)
-        elif isinstance(value, str) and (known is None or isinstance(known, str | Text)):
-            self._append_text(path, known, value)
-        elif value is not None or not (known is None or isinstance(known, str | Text | list)):
-            raise _Impossible
+        match value:
+            case str() if known is None or isinstance(known, str | Text):
+                self._append_text(path, known, value)
+            case list() if known is None:
+                self._set(path, cast("list[Any]", value))
+            case list() if isinstance(known, list):
+                cast("list[Any]", known).extend(_copy(cast("list[Any]", value)))
+            case None if known is None or isinstance(known, str | Text | list):
+                pass
+            case _:
+                raise _Impossible
 
     def _append_text(self, path: str, known: str | Text | None, value: str) -> None:
-        if isinstance(known, Text):
-            known.parts.append(value)
-            text = known
-        else:
-            text = Text(known or "", value)
+        text = known if isinstance(known, Text) else Text(known or "")
+        if text is not known:
             container, key = self._place(path)
             container[key] = text
+        if value:
+            text.parts.append(value)
         self._hot_path, self._hot = path, text
 
     def _place(self, path: str) -> tuple[Any, Any]:
@@ -294,16 +298,15 @@ def _segments(path: str) -> list[str]:
     return path.split("/") if path else []
 
 
-def _find(node: Any, segments: Iterable[str]) -> Any:
+def _find(node: Any, segments: list[str]) -> Any:
     """Walk down; _MISSING where a key is missing, also below null."""
     for segment in segments:
+        if node is None:
+            return _MISSING
         node = _step(node, segment)
-        if node is _MISSING or node is None:
-            break
-    else:
-        return node
-    rest = list(segments)
-    return None if node is None and rest and segment is rest[-1] else _MISSING
+        if node is _MISSING:
+            return _MISSING
+    return node
 
 
 def _step(node: Any, segment: str) -> Any:
