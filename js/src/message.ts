@@ -87,6 +87,11 @@ export class Message {
     return this.#string("response/status") === "CONTEXT_LENGTH_EXCEEDED" ? "length" : null;
   }
 
+  /** Whether it ended for want of room, so that it can be continued. */
+  get cut(): boolean {
+    return this.status !== "streaming" && this.finishReason === "length";
+  }
+
   get error(): string | null {
     return this.#string("response/error/message") || this.#string("response/error");
   }
@@ -109,6 +114,11 @@ export class Message {
     return this.#number("timing/elapsed");
   }
 
+  /** Whether this is the rest of an answer that had ended once: speeds mean nothing then. */
+  get continued(): boolean {
+    return this.#document.get("continued") === true;
+  }
+
   get usage(): Usage {
     const read = (name: string) => this.#number(`response/usage/${name}`);
     const total = read("total_tokens") ?? this.#number("response/accumulated_token_usage");
@@ -121,8 +131,7 @@ export class Message {
 
   /** A resumed answer keeps its old wire status until the new stream's snapshot is there. */
   get #begins(): boolean {
-    const phase = this.#string("phase");
-    return phase === "connecting" || phase === "reconnecting";
+    return ["connecting", "waiting", "reconnecting"].includes(this.#string("phase") ?? "");
   }
 
   #leaves(name: string, wanted: (type: string) => boolean): Text[] {

@@ -42,7 +42,7 @@ export function phaseAt(message: Message, silence: number): Phase {
 /** What is announced: the state in words, without anything that runs. */
 export function stateText({ message, phase, pending }: Moment): string {
   if (pending) return pending === "stop" ? "Stopping…" : "Resuming…";
-  if (message.status !== "streaming" && message.finishReason === "length") {
+  if (message.cut) {
     return "Cut off at the token limit";
   }
   const told = phase === "failed" || phase === "interrupted" ? message.error : null;
@@ -66,7 +66,10 @@ export function figures({ message, elapsed }: Moment): [string, string][] {
     add(usage.prompt === null ? null : `${count(usage.prompt)} in`, "tokens of the prompt");
     add(usage.completion === null ? null : `${count(usage.completion)} out`, "tokens generated");
   } else add(usage.total === null ? null : `${count(usage.total)} tokens`, "tokens in all");
-  add(speed(usage.completion, ttft, over ? elapsed : null), "speed after the first token");
+  add(
+    speed(usage.completion, ttft, over && !message.continued ? elapsed : null),
+    "speed after the first token",
+  );
   add(ttft === null ? null : `first token ${spanText(ttft)}`, "time to the first token");
   add(over && elapsed !== null ? `total ${spanText(elapsed)}` : null, "time in all");
   return list;

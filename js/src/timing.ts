@@ -1,60 +1,61 @@
 /** Figures the kernel sent now and then → clocks that run in between. */
 import { hasText, type Message } from "./message.ts";
 
-/** All times out are seconds; `now` is the clock's milliseconds. */
+/** What comes out is in seconds; `now` is the clock's, in milliseconds. */
 export class Timing {
-  #base: { readonly seconds: number; readonly at: number } | null = null;
-  #measured: number | null = null;
+  /** When the request was made, by the clock; null when nobody knows. */
+  #began: number | null = null;
   #ended: number | null = null;
+  #measured: number | null = null;
   #thoughtFrom: number | null = null;
   #thoughtTo: number | null = null;
 
   /** Look at the message after a change. */
   observe(message: Message, now: number): void {
-    this.#follow(message, now);
+    this.#watchRun(message, now);
     this.#watchThinking(message, now);
   }
 
   /** Since the request; null for an answer that was over before this view, and not measured. */
   elapsed(now: number): number | null {
-    if (!this.#base) return null;
-    return this.#base.seconds + ((this.#ended ?? now) - this.#base.at) / 1000;
+    return this.#began === null ? null : ((this.#ended ?? now) - this.#began) / 1000;
   }
 
-  /** How long it has thought, or had; null when nobody saw it begin. */
+  /** How long it has thought, or had; null when nobody saw it. */
   thinking(message: Message, now: number): number | null {
-    if (message.phase !== "thinking" && message.thinkingSeconds !== null) {
-      return message.thinkingSeconds;
-    }
-    const to = this.#thoughtTo ?? this.elapsed(now);
-    const from = message.ttft ?? this.#thoughtFrom;
-    return from === null || to === null ? null : Math.max(0, to - from);
+    const over = this.#thoughtTo !== null || this.#thoughtFrom === null;
+    if (over && message.thinkingSeconds !== null) return message.thinkingSeconds;
+    if (this.#thoughtFrom === null) return null;
+    return Math.max(0, (this.#thoughtTo ?? now) - this.#thoughtFrom) / 1000;
   }
 
-  #follow(message: Message, now: number): void {
-    const live = message.status === "streaming";
-    const { elapsed } = message;
-    const changed = elapsed !== this.#measured;
+  #watchRun(message: Message, now: number): void {
+    const { elapsed, status } = message;
+    const live = status === "streaming";
+    const again = live && (this.#ended !== null || this.#began === null);
+    if (elapsed !== null && elapsed !== this.#measured) {
+      this.#began = now - elapsed * 1000;
+      this.#ended = live ? null : now;
+    } else if (again) {
+      this.#began = now;
+      this.#ended = null;
+    } else if (!live) this.#ended ??= now;
     this.#measured = elapsed;
-    if (elapsed !== null && changed) this.#base = { seconds: elapsed, at: now };
-    else if (live && (changed || !this.#base)) this.#base = { seconds: 0, at: now };
-    else if (live && this.#ended !== null)
-      this.#base = { seconds: this.elapsed(now) ?? 0, at: now };
-    if (live) this.#ended = null;
-    else this.#ended = changed ? now : (this.#ended ?? now);
   }
 
   #watchThinking(message: Message, now: number): void {
     if (!hasText(message.thinking)) {
       this.#thoughtFrom = null;
       this.#thoughtTo = null;
-      return;
-    }
-    const over = hasText(message.content) || message.status !== "streaming";
-    if (!over) {
-      this.#thoughtFrom ??= this.elapsed(now);
+    } else if (message.status === "streaming" && !hasText(message.content)) {
+      this.#thoughtFrom ??= this.#firstToken(message) ?? now;
       this.#thoughtTo = null;
-    } else if (this.#thoughtFrom !== null) this.#thoughtTo ??= this.elapsed(now);
+    } else if (this.#thoughtFrom !== null) this.#thoughtTo ??= now;
+  }
+
+  #firstToken({ ttft, elapsed }: Message): number | null {
+    if (ttft === null || elapsed === null || this.#began === null) return null;
+    return this.#began + ttft * 1000;
   }
 }
 

@@ -87,6 +87,7 @@ export class View {
     const { dataset } = this.element;
     dataset["status"] = message.status;
     dataset["phase"] = phase;
+    this.element.toggleAttribute("data-cut", message.cut);
     dataset["seq"] = String(store.have);
     dataset["verified"] = store.verified === null ? "" : String(store.verified);
     this.element.setAttribute("aria-label", label || "Answer of the model");
@@ -95,7 +96,7 @@ export class View {
 
   #drawButtons({ message, pending }: Moment): void {
     const live = message.status === "streaming";
-    const cut = message.finishReason === "length";
+    const cut = message.cut;
     const again = cut || ["stopped", "interrupted", "failed"].includes(message.status);
     const hadFocus = document.activeElement === (live ? this.#resume : this.#stop);
     this.#stop.hidden = !live;

@@ -1,0 +1,371 @@
+import { beforeEach, describe, expect, it, vi } from "vitest";
+import { sumOf } from "../src/checksum.ts";
+import type { JsonObject, Patch } from "../src/protocol.ts";
+import widget, { type Widget } from "../src/widget.ts";
+import { FakeClock, FakeModel, flat, say, set, think } from "./fakes.ts";
+
+let clock: FakeClock;
+let model: FakeModel;
+let view: Widget;
+
+beforeEach(() => {
+  document.body.replaceChildren();
+  clock = new FakeClock();
+  open({});
+});
+
+/** A new model in a new widget, as after a reload. */
+function open(state: Record<string, unknown>) {
+  model = new FakeModel(state);
+  view = widget(clock, () => new Promise(() => {}));
+  view.initialize({ model: model.proxy() });
+}
+
+function render(signal?: AbortSignal) {
+  const el = document.createElement("div");
+  document.body.append(el);
+  const clean = view.render({ model: model.proxy(), el, ...(signal && { signal }) });
+  const find = (name: string) => el.querySelector(`.ssechat-${name}`) as HTMLElement;
+  return { el, clean, find, root: find("root") };
+}
+
+const batch = (seq: number, ...patches: Patch[]) => {
+  model.deliver({ type: "patches", seq, patches });
+  clock.paint();
+};
+/** How the kernel ends an answer: the wire's status, then its own phase. */
+const over = (wire: string, phase: string) => [set("response/status", wire), set("phase", phase)];
+const standing = (response: JsonObject, more: JsonObject = {}) => ({
+  seq: 7,
+  document: { ...flat(response), ...more },
+});
+const visible = (element: HTMLElement) => !element.closest("[hidden]");
+
+describe("a model that is opened", () => {
+  it("says hello with the page's origin, once, and asks for what it may have missed", () => {
+    render();
+    render();
+    expect(model.sent).toEqual([
+      { type: "hello", origin: location.origin },
+      { type: "sync", have: 0 },
+    ]);
+  });
+
+  it("asks for nothing when its answer is over", () => {
+    open({ snapshot: standing({ status: "FINISHED" }), status: "finished" });
+    expect(model.sent.map(({ type }) => type)).toEqual(["hello"]);
+  });
+
+  it("shows the snapshot it was opened with, and goes on from there", () => {
+    open({ snapshot: standing({ content: "abc" }) });
+    const { find, root } = render();
+    expect([find("answer").textContent, root.dataset["seq"]]).toEqual(["abc", "7"]);
+    batch(8, say("d"));
+    expect([find("answer").textContent, root.dataset["seq"]]).toEqual(["abcd", "8"]);
+  });
+
+  it("takes a new snapshot trait, as when the kernel was reconnected", () => {
+    const { find } = render();
+    model.set("snapshot", standing({ content: "whole" }));
+    clock.paint();
+    expect(find("answer").textContent).toBe("whole");
+  });
+
+  it("gets over anything the kernel may say", () => {
+    const { root } = render();
+    for (const message of [null, 7, "x", {}, { type: "patches", seq: "1" }, { type: "tomorrow" }]) {
+      model.deliver(message);
+    }
+    batch(1, say("a"));
+    expect(root.dataset["seq"]).toBe("1");
+  });
+
+  it("gets over a kernel that is gone", () => {
+    const { find } = render();
+    vi.spyOn(model, "send").mockImplementation(() => {
+      throw new Error("no comm");
+    });
+    expect(() => find("stop").click()).not.toThrow();
+  });
+});
+
+describe("an answer as it streams", () => {
+  it("is drawn once per frame, however many batches came", () => {
+    const { find } = render();
+    for (let seq = 1; seq <= 50; seq++) {
+      model.deliver({ type: "patches", seq, patches: [say("x")] });
+    }
+    expect(find("answer").textContent).toBe("");
+    expect(clock.paint()).toBe(1);
+    expect(find("answer").textContent).toBe("x".repeat(50));
+  });
+
+  it("thinks in an open panel, folds it when the answer begins, and tells how long", () => {
+    const { find, root } = render();
+    const panel = find("thinking") as HTMLDetailsElement;
+    batch(1, think("hm"), set("phase", "thinking"));
+    expect([root.dataset["phase"], panel.open, visible(panel)]).toEqual(["thinking", true, true]);
+    clock.advance(3_200);
+    clock.paint();
+    expect(find("thinking-title").textContent).toBe("Thinking… 3 s");
+    batch(2, say("So"), set("phase", "answering"));
+    expect([panel.open, find("thinking-title").textContent]).toEqual([false, "Thought for 3 s"]);
+    batch(3, set("response/thinking_elapsed_secs", 12));
+    expect(find("thinking-title").textContent).toBe("Thought for 12 s");
+  });
+
+  it("keeps the text nodes that stand, also over a sync", () => {
+    const { find } = render();
+    batch(1, say("ab"));
+    const node = find("answer").firstChild?.firstChild;
+    batch(2, say("c"));
+    model.deliver({ type: "snapshot", seq: 3, document: flat({ content: "abcd" }) });
+    clock.paint();
+    expect(find("answer").firstChild?.firstChild).toBe(node);
+    expect(node?.textContent).toBe("abcd");
+  });
+
+  it("can be taken back by a content filter", () => {
+    open({
+      snapshot: {
+        seq: 1,
+        document: { response: { fragments: [{ type: "RESPONSE", content: "bad" }] } },
+      },
+    });
+    const { find, root } = render();
+    batch(
+      2,
+      set("response/fragments", [
+        { type: "TEMPLATE_RESPONSE", content: "Let us talk of something else." },
+      ]),
+      set("response/status", "CONTENT_FILTER"),
+    );
+    expect(find("answer").textContent).toBe("Let us talk of something else.");
+    expect(root.dataset["status"]).toBe("filtered");
+  });
+
+  it("never becomes HTML, whatever the model writes", () => {
+    const { el } = render();
+    batch(1, think("<img src=x>"), say("<script>1</script>"), set("response/model", "<b>m</b>"));
+    batch(2, set("response/error", { message: "<i>x</i>" }), ...over("FAILED", "failed"));
+    expect(el.querySelector("img, script, b, i")).toBeNull();
+    expect(el.textContent).toContain("Failed: <i>x</i>");
+  });
+
+  it("is called stalled after ten seconds of nothing, until it goes on", () => {
+    const { find, root } = render();
+    batch(1, say("a"), set("phase", "answering"));
+    clock.advance(14_000);
+    clock.paint();
+    expect(root.dataset["phase"]).toBe("stalled");
+    expect(find("seen").textContent).toMatch(/Stalled.*nothing for 14 s/);
+    batch(2, say("b"));
+    expect(root.dataset["phase"]).toBe("answering");
+  });
+
+  it("ends checked against the kernel's own sum", () => {
+    const { root } = render();
+    batch(1, think("好"), say("😀"), ...over("FINISHED", "finished"));
+    expect(root.dataset["verified"]).toBe("");
+    model.deliver({ type: "end", seq: 1, ...sumOf("好", "😀") });
+    clock.paint();
+    expect([root.dataset["verified"], root.dataset["status"]]).toEqual(["true", "finished"]);
+  });
+});
+
+describe("the buttons", () => {
+  const offered = (find: (name: string) => HTMLElement) =>
+    ["stop", "resume"].filter((name) => visible(find(name))).map((name) => find(name).textContent);
+
+  it("offer Stop before the first token", () => {
+    expect(offered(render().find)).toEqual(["Stop"]);
+  });
+
+  it.each([
+    ["stopped", { status: "INCOMPLETE" }, ["Resume"]],
+    ["interrupted", { status: "WIP" }, ["Resume"]],
+    ["failed", { status: "FAILED" }, ["Resume"]],
+    ["finished", { status: "FINISHED" }, []],
+    ["filtered", { status: "CONTENT_FILTER" }, []],
+    ["finished", { status: "FINISHED", finish_reason: "length" }, ["Continue"]],
+    ["stopped", { status: "INCOMPLETE", finish_reason: "length" }, ["Continue"]],
+  ])("offer what can be done when it is %s: %j", (status, response, buttons) => {
+    open({ snapshot: standing(response), status });
+    expect(offered(render().find)).toEqual(buttons);
+  });
+
+  it("send what was pressed, and say that it is under way", () => {
+    const { find } = render();
+    find("stop").click();
+    clock.paint();
+    expect(model.sent.at(-1)).toMatchObject({ type: "stop" });
+    expect([find("state").textContent, find("stop").getAttribute("aria-disabled")]).toEqual([
+      "Stopping…",
+      "true",
+    ]);
+    batch(1, ...over("INCOMPLETE", "stopped"));
+    expect([find("state").textContent, offered(find)]).toEqual(["Stopped", ["Resume"]]);
+  });
+
+  it("show in one line what went wrong", () => {
+    const { find } = render();
+    find("stop").click();
+    const { id } = model.sent.at(-1) as { id: string };
+    model.deliver({ type: "ack", id, action: "stop", ok: false, message: "no such stream" });
+    clock.paint();
+    expect([find("problem").textContent, visible(find("problem"))]).toEqual([
+      "no such stream",
+      true,
+    ]);
+  });
+
+  it("hand the focus to the one that takes their place", () => {
+    const { find } = render();
+    find("stop").focus();
+    batch(1, ...over("INCOMPLETE", "stopped"));
+    expect(document.activeElement).toBe(find("resume"));
+  });
+
+  it("are buttons with names, and keep their keys from the notebook", () => {
+    const { el } = render();
+    const buttons = [...el.querySelectorAll("button")];
+    expect(buttons.map((button) => button.getAttribute("aria-label"))).toEqual([
+      "Stop the answer",
+      "Resume the answer",
+      "Copy the answer",
+    ]);
+    for (const button of buttons) {
+      expect([button.type, button.dataset["lmSuppressShortcuts"]]).toEqual(["button", "true"]);
+    }
+  });
+});
+
+describe("Copy", () => {
+  it("copies the answer, exactly, and says so for a while", async () => {
+    const write = vi.spyOn(navigator.clipboard, "writeText").mockResolvedValue();
+    const { find } = render();
+    expect(visible(find("copy"))).toBe(false);
+    batch(1, think("hm"), say("a **b** 😀\n"));
+    find("copy").click();
+    await vi.waitFor(() => expect(find("copy").textContent).toBe("Copied"));
+    expect(write).toHaveBeenCalledWith("a **b** 😀\n");
+    clock.advance(2_000);
+    expect(find("copy").textContent).toBe("Copy");
+  });
+
+  it("falls back where the clipboard is closed, and is honest when that fails too", async () => {
+    vi.spyOn(navigator.clipboard, "writeText").mockRejectedValue(new Error("denied"));
+    const { find } = render();
+    batch(1, say("a"));
+    for (const [works, said] of [
+      [true, "Copied"],
+      [false, "Not copied"],
+    ] as const) {
+      document.execCommand = vi.fn(() => works);
+      find("copy").click();
+      await vi.waitFor(() => expect(find("copy").textContent).toBe(said));
+      expect(document.execCommand).toHaveBeenCalledWith("copy");
+    }
+    expect(document.querySelector("textarea")).toBeNull();
+  });
+});
+
+describe("the traits", () => {
+  it("folded hides the texts and leaves the status and the buttons", () => {
+    open({
+      snapshot: standing({ content: "a", status: "INCOMPLETE" }),
+      status: "stopped",
+      folded: true,
+    });
+    const { find } = render();
+    expect([visible(find("body")), visible(find("state")), visible(find("resume"))]).toEqual([
+      false,
+      true,
+      true,
+    ]);
+    model.set("folded", false);
+    clock.paint();
+    expect(visible(find("answer"))).toBe(true);
+  });
+
+  it("label names the whole", () => {
+    open({ label: "Answer to: why?" });
+    const { root } = render();
+    expect(root.getAttribute("aria-label")).toBe("Answer to: why?");
+    model.set("label", "Another");
+    clock.paint();
+    expect(root.getAttribute("aria-label")).toBe("Another");
+  });
+
+  it("status tells what no patch can: that the connection was lost for good", () => {
+    const { root } = render();
+    batch(1, say("a"));
+    model.set("status", "interrupted");
+    clock.paint();
+    expect([root.dataset["status"], root.dataset["phase"]]).toEqual(["interrupted", "interrupted"]);
+  });
+});
+
+describe("a second view of the same model", () => {
+  it("shows the same, from whenever it was opened", () => {
+    const first = render();
+    batch(1, think("hm"), say("a"));
+    const second = render();
+    batch(2, say("b"));
+    expect(second.find("answer").textContent).toBe("ab");
+    expect(second.root.textContent).toBe(first.root.textContent);
+    expect(model.sent).toHaveLength(2);
+  });
+
+  it("shows that the other's Stop was pressed", () => {
+    const [first, second] = [render(), render()];
+    first.find("stop").click();
+    clock.paint();
+    expect(second.find("state").textContent).toBe("Stopping…");
+  });
+
+  it("stays when the other goes", () => {
+    const [first, second] = [render(), render()];
+    first.clean();
+    batch(1, say("a"));
+    expect([first.el.childElementCount, second.find("answer").textContent]).toEqual([0, "a"]);
+  });
+});
+
+it("keeps the answers of two models apart", () => {
+  const other = new FakeModel({ snapshot: standing({ content: "other" }) });
+  const shared = widget(clock);
+  for (const each of [model, other]) shared.initialize({ model: each });
+  const texts = [model, other].map((each) => {
+    const el = document.createElement("div");
+    shared.render({ model: each, el });
+    return el.querySelector(".ssechat-answer")?.textContent;
+  });
+  expect(texts).toEqual(["", "other"]);
+});
+
+describe("cleaning up", () => {
+  it("takes a view away at its signal, with its frames and clocks", () => {
+    const abort = new AbortController();
+    clock = new FakeClock();
+    open({ snapshot: standing({ status: "FINISHED" }), status: "finished" });
+    const { el } = render(abort.signal);
+    model.set("folded", true);
+    abort.abort();
+    expect([el.childElementCount, clock.idle]).toEqual([0, true]);
+  });
+
+  it("takes everything away when the model goes, once", () => {
+    const abort = new AbortController();
+    model = new FakeModel();
+    const idle = new FakeClock();
+    const own = widget(idle);
+    const end = own.initialize({ model, signal: abort.signal });
+    const el = document.createElement("div");
+    own.render({ model, el, signal: abort.signal });
+    el.querySelector<HTMLElement>(".ssechat-stop")?.click();
+    abort.abort();
+    end();
+    expect([model.listeners, el.childElementCount, idle.idle]).toEqual([0, 0, true]);
+  });
+});
