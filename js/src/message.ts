@@ -64,7 +64,9 @@ export class Message {
    * but a last patch may arrive before the trait that goes with it.
    */
   get status(): Status {
-    const wire = WIRE[this.#string("response/status") ?? ""] ?? "streaming";
+    const word = this.#string("response/status");
+    // The end is the status leaving WIP, also for a word nobody knows yet.
+    const wire = word ? (WIRE[word] ?? "failed") : "streaming";
     if (!STATUSES.has(this.#trait)) return wire;
     return this.#trait === "streaming" && !this.#begins ? wire : (this.#trait as Status);
   }
@@ -89,7 +91,8 @@ export class Message {
 
   /** Whether it ended for want of room, so that it can be continued. */
   get cut(): boolean {
-    return this.status !== "streaming" && this.finishReason === "length";
+    const whole = this.status === "finished" || this.status === "stopped";
+    return whole && this.finishReason === "length";
   }
 
   get error(): string | null {
@@ -100,8 +103,13 @@ export class Message {
     return this.#string("response/model") || null;
   }
 
+  /** As the server says; the sum where each fragment has its own. */
   get thinkingSeconds(): number | null {
-    return this.#number("response/thinking_elapsed_secs");
+    const flat = this.#number("response/thinking_elapsed_secs");
+    if (flat !== null) return flat;
+    const each = this.#fragments((type) => type === "THINK").map((one) => one.get("elapsed_secs"));
+    const known = each.filter((seconds) => typeof seconds === "number");
+    return known.length > 0 ? known.reduce((sum, seconds) => sum + seconds, 0) : null;
   }
 
   /** Seconds to the first token, as the kernel measured them. */
@@ -136,9 +144,19 @@ export class Message {
 
   #leaves(name: string, wanted: (type: string) => boolean): Text[] {
     const fragments = this.#document.get("response/fragments");
-    if (!Array.isArray(fragments)) return texts([this.#document.get(`response/${name}`)]);
-    const chosen = fragments.filter((item) => item instanceof Map && wanted(`${item.get("type")}`));
-    return texts(chosen.map((item) => (item as Map<string, Node>).get("content")));
+    if (Array.isArray(fragments) && fragments.length > 0) {
+      return texts(this.#fragments(wanted).map((one) => one.get("content")));
+    }
+    return texts([this.#document.get(`response/${name}`)]);
+  }
+
+  #fragments(wanted: (type: string) => boolean): Map<string, Node>[] {
+    const fragments = this.#document.get("response/fragments");
+    if (!Array.isArray(fragments)) return [];
+    return fragments.filter((one) => one instanceof Map && wanted(`${one.get("type")}`)) as Map<
+      string,
+      Node
+    >[];
   }
 
   #string(path: string): string | null {

@@ -96,6 +96,7 @@ export class Document {
   }
 }
 
+const NUMBER = /^-?\d+$/;
 const INDEX = /^-?\d{1,9}$/;
 
 function position(list: Node[], step: string): number {
@@ -138,7 +139,7 @@ function graft(node: Node, steps: string[], op: Patch["o"], value: Json): boolea
   if (op === "APPEND" && typeof value !== "string" && !Array.isArray(value)) return false;
   const [first = "", ...rest] = steps;
   // A number asks for a list, and a new list has no such index: it never grows to reach one.
-  if (rest.some((step) => INDEX.test(step))) return false;
+  if (rest.some((step) => NUMBER.test(step))) return false;
   const grown = rest.reduceRight<Node>((inner, step) => new Map([[step, inner]]), fromJson(value));
   return assign(node, first, grown);
 }

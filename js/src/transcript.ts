@@ -105,7 +105,8 @@ export class ThinkingPanel {
     this.element.classList.toggle("ssechat-live", thinks);
     write(this.#title, thinkingTitle(thinks, seconds));
     if (!this.#toggled && this.element.open !== open) this.element.open = open;
-    if (grew && this.#atBottom) {
+    // Also without growth: what was written while it was not laid out could not be scrolled.
+    if ((grew || thinks) && this.#atBottom) {
       this.#transcript.element.scrollTop = this.#transcript.element.scrollHeight;
     }
   }

@@ -25,6 +25,10 @@ describe("the texts", () => {
     expect([joined(message.thinking), joined(message.content)]).toEqual(["12", "ab"]);
   });
 
+  it("are flat while there is no fragment yet", () => {
+    expect(joined(response({ fragments: [], content: "a" }).content)).toBe("a");
+  });
+
   it("are empty where there are none, whatever stands there", () => {
     for (const value of [null, 7, [], {}]) {
       expect(joined(response({ content: value }).content)).toBe("");
@@ -43,7 +47,9 @@ describe("the status", () => {
     ["CONTEXT_LENGTH_EXCEEDED", "finished", "length"],
     ["TIMEOUT", "failed", null],
     ["FAILED", "failed", null],
-    ["SOMETHING_NEW", "streaming", null],
+    ["SOMETHING_NEW", "failed", null],
+    ["", "streaming", null],
+    [null, "streaming", null],
   ])("%s is %s", (wire, status, reason) => {
     const message = response({ status: wire });
     expect([message.status, message.finishReason]).toEqual([status, reason]);
@@ -112,6 +118,16 @@ describe("the figures", () => {
     ]).toEqual([null, { prompt: null, completion: null, total: null }, null, null, null]);
   });
 
+  it("add up the thinking of the fragments that have their own time", () => {
+    const fragments = [
+      { type: "THINK", elapsed_secs: 2.5 },
+      { type: "TIP", elapsed_secs: 9 },
+      { type: "THINK", elapsed_secs: 1 },
+    ];
+    expect(response({ fragments }).thinkingSeconds).toBe(3.5);
+    expect(response({ fragments, thinking_elapsed_secs: 5 }).thinkingSeconds).toBe(5);
+  });
+
   it("tell a failure in its own words", () => {
     expect(response({ error: { type: "x", message: "too many requests" } }).error).toBe(
       "too many requests",
@@ -124,5 +140,6 @@ it("is cut when it ended at the token limit, not before", () => {
   expect(response({ status: "FINISHED", finish_reason: "length" }).cut).toBe(true);
   expect(response({ status: "INCOMPLETE", finish_reason: "length" }).cut).toBe(true);
   expect(response({ status: "WIP", finish_reason: "length" }).cut).toBe(false);
+  expect(response({ status: "WIP", finish_reason: "length" }, "interrupted").cut).toBe(false);
   expect(response({ status: "FINISHED", finish_reason: "stop" }).cut).toBe(false);
 });

@@ -55,6 +55,7 @@ describe("an impossible patch is ignored, counted, and changes nothing", () => {
     ["an index before the start", { a: [1] }, set("a/-2", 2)],
     ["an item of an empty list", { a: [] }, append("a/-1/t", "x")],
     ["an index into what is missing", {}, set("a/0/b", 1)],
+    ["a list with a huge index in what is missing", {}, set("a/1234567890", 1)],
     ["a number beyond nine digits", { a: [1] }, set("a/1234567890", 2)],
     ["a word on a list", { a: [1] }, set("a/b", 2)],
     ["a step into a text", { a: "x" }, set("a/b", 1)],
