@@ -23,15 +23,20 @@ _FAILURES = {
 
 
 class OpenAIChat:
-    """Translates chunks; only the choice with index 0 is shown."""
+    """Translates chunks; only the choice with index 0 is shown.
 
-    def __init__(self) -> None:
+    With `continues` the text goes on where an older one stands, and tags in it are text.
+    """
+
+    def __init__(self, *, continues: bool = False) -> None:
         self._ended = False
         self._model = ""
         self._reason: str | None = None
         self._usage: dict[str, Any] | None = None
         self._told_usage: dict[str, Any] | None = None
         self._tags = ThinkTags()
+        if continues:
+            self._tags.off()
         self._calls = ToolCalls()
 
     def feed(self, event: ServerSentEvent) -> list[Patch]:
@@ -145,7 +150,7 @@ class ToolCalls:
         index = call.get("index")
         index = index if isinstance(index, int) else default
         id, function = _string(call.get("id")), _object(call.get("function"))
-        name, arguments = _string(function.get("name")), _arguments(function.get("arguments"))
+        name, arguments = _string(function.get("name")), _string(function.get("arguments"))
         place = self._places.get(index)
         # Some servers give every call the index 0: a new id is then a new call.
         if place is None or (id and self._calls[place]["id"] not in ("", id)):
@@ -225,10 +230,6 @@ def _spoken(data: str) -> tuple[str, str]:
     except InvalidData:
         return "error", excerpt(data, 500) or _SILENT
     return _said(_object(decoded).get("error") or decoded)
-
-
-def _arguments(value: Any) -> str:
-    return _string(value)
 
 
 def _string(value: Any) -> str:

@@ -19,7 +19,7 @@ class ThinkTags:
     """
 
     def __init__(self) -> None:
-        self._state: Literal["start", "thinking", "gap", "answer", "plain"] = "start"
+        self._state: Literal["start", "opened", "thinking", "closed", "answer", "plain"] = "start"
         self._held = ""
         # The plain answer so far: a lone </think> makes thinking of it.
         self._shown: list[str] = []
@@ -36,8 +36,10 @@ class ThinkTags:
                 return self._start(self._held + text)
             case "thinking":
                 return self._thinking(self._held + text)
-            case "gap":
-                return self._gap(text)
+            case "opened":
+                return self._opened(text)
+            case "closed":
+                return self._closed(text)
 
     def off(self) -> None:
         """Stop looking for tags: the thinking comes in a field of its own."""
@@ -53,25 +55,29 @@ class ThinkTags:
         self._held = ""
         begun = text.lstrip()
         if begun.startswith(OPEN):
-            self._state = "thinking"
-            return self._thinking(begun.removeprefix(OPEN))
+            return self._opened(begun.removeprefix(OPEN))
         if OPEN.startswith(begun) and len(text) < 64:
             self._held = text
             return []
         self._state = "answer"
         return self._answer(text)
-    
+
+    def _opened(self, text: str) -> list[Patch]:
+        """Drop the blank lines that belong to the opening tag."""
+        text = text.lstrip("\r\n")
+        self._state = "thinking" if text else "opened"
+        return self._thinking(text) if text else []
+
     def _thinking(self, text: str) -> list[Patch]:
-        """Text inside the tags; its leading newlines belong to the tag."""
         before, tag, after = text.partition(CLOSE)
         if tag:
-            self._state, self._held = "gap", ""
-            return _append(THINKING, before) + self._gap(after)
+            self._state, self._held = "closed", ""
+            return _append(THINKING, before) + self._closed(after)
         keep = _begun_tag(text)
         self._held = text[len(text) - keep :]
         return _append(THINKING, text[: len(text) - keep])
 
-    def _gap(self, text: str) -> list[Patch]:
+    def _closed(self, text: str) -> list[Patch]:
         """Drop the blank lines between the thinking and the answer."""
         if not (text := text.lstrip("\r\n")):
             return []
@@ -87,15 +93,15 @@ class ThinkTags:
             self.off()
         if self._state == "plain" or at < 0:
             self._shown.append(text)
-            self._tail = seen[-(len(CLOSE)) :]
+            self._tail = seen[1 - len(CLOSE) :]
             return _append(CONTENT, text)
         whole = "".join(self._shown) + text
         before, _, after = whole.partition(CLOSE)
         if before.endswith("`"):  # quoted: it speaks of the tag
             self.off()
             return _append(CONTENT, text)
-        self._state = "gap"
-        return [Patch(THINKING, "SET", before), Patch(CONTENT, "SET", ""), *self._gap(after)]
+        self._state = "closed"
+        return [Patch(THINKING, "SET", before), Patch(CONTENT, "SET", ""), *self._closed(after)]
 
 
 def _begun_tag(text: str) -> int:
