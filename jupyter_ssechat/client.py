@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from .dialects.deepseek import DeepSeek
+from .dialects import DeepSeek, Translation
 from .errors import (
     ConnectionFailed,
     Expired,
@@ -83,7 +83,8 @@ class GatewayClient:
     ) -> None:
         self.url = url.partition("?")[0].rstrip("/")
         headers = {"authorization": f"Bearer {token}"} if token else None
-        self._transport = Transport(headers=headers, read=read)
+        # A fresh connection for each call: none can turn out to have been closed meanwhile.
+        self._transport = Transport(headers=headers, read=read, keep_alive=False)
         self._retries = retries
         self._sleep = sleep
 
@@ -176,18 +177,25 @@ class GatewayClient:
         self, call: str, body: dict[str, Any], message: Message, guard: AbstractContextManager[Any]
     ) -> AsyncGenerator[Signal]:
         """One HTTP body: afresh for each, the decoder starts at SET, ""."""
-        dialect = DeepSeek()
-        async with self._transport.events("POST", self._address(f"chat/{call}"), body) as source:
+        translation = Translation(DeepSeek())
+        async with self._transport.events(
+            "POST", self._address(f"chat/{call}"), body, on_ignored=translation.ignore
+        ) as source:
             if not source.is_event_stream:
                 patches = await self._whole_message(source)
                 yield _applied(message, patches, guard)
                 return
             async for events in source:
-                for signal in _signals(dialect, events, message, guard):
-                    yield signal
+                for event in events:
+                    if event.event == "ready":
+                        yield _ready(event)
+                if patches := translation.feed(events):
+                    yield _applied(message, patches, guard)
+                if translation.broken is not None:
+                    raise translation.broken
                 if message.terminal:
                     return
-        if last := dialect.finish():
+        if last := translation.finish():
             yield _applied(message, last, guard)
 
     async def _whole_message(self, source: EventSource) -> list[Patch]:
@@ -215,22 +223,6 @@ class GatewayClient:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._transport.aclose()
-
-
-def _signals(
-    dialect: DeepSeek, events: list[ServerSentEvent], message: Message, guard: AbstractContextManager[Any]
-) -> list[Signal]:
-    """What a chunk's events say, patches together."""
-    signals: list[Signal] = []
-    patches: list[Patch] = []
-    for event in events:
-        if event.event == "ready":
-            signals.append(_ready(event))
-        else:
-            patches += dialect.feed(event)
-    if patches:
-        signals.append(_applied(message, patches, guard))
-    return signals
 
 
 def _applied(message: Message, patches: list[Patch], guard: AbstractContextManager[Any]) -> Patched:

@@ -107,10 +107,14 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         connect: float = 10.0,
         read: float | None = 60.0,
+        keep_alive: bool = True,
         max_event_bytes: int = 8 * 2**20,
     ) -> None:
         self._headers = dict(headers or {})
         self._timeout = httpx.Timeout(read, connect=connect, pool=None)
+        self._limits = httpx.Limits(
+            max_connections=None, max_keepalive_connections=20 if keep_alive else 0
+        )
         self._max_event_bytes = max_event_bytes
         self._clients: dict[bool, httpx.AsyncClient] = {}
 
@@ -118,9 +122,8 @@ class Transport:
         """One client for this machine, which no proxy of the environment may see, and one for elsewhere."""
         local = urlsplit(url).hostname in LOOPBACK
         if local not in self._clients:
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
             self._clients[local] = httpx.AsyncClient(
-                headers=self._headers, timeout=self._timeout, limits=limits, trust_env=not local
+                headers=self._headers, timeout=self._timeout, limits=self._limits, trust_env=not local
             )
         return self._clients[local]
 

@@ -11,9 +11,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from . import demo
 from .continuation import Overlap, ask_to_go_on
-from .dialects import Dialect
-from .dialects.openai_chat import OpenAIChat
-from .errors import BadInput, ConnectionFailed, UpstreamError
+from .dialects import OpenAIChat, Translation
+from .errors import BadInput, ConnectionFailed, StreamError, UpstreamError
 from .message import finished
 from .patches import Patch
 from .transport import Answer, EventSource, Transport
@@ -98,7 +97,7 @@ class Demo:
             async for token in tokens:
                 path = THINKING if token.kind == "thinking" else CONTENT
                 yield [Patch(path, "APPEND", token.text)]
-        usage = demo.usage(request.prompt, script)
+        usage = demo.usage(request.prompt, script, system=request.system)
         yield [
             Patch("response/usage", "SET", usage),
             Patch("response/accumulated_token_usage", "SET", usage["total_tokens"]),
@@ -129,28 +128,22 @@ class ModelServer:
     async def stream(self, request: Request) -> AsyncGenerator[list[Patch]]:
         """Ask the server and translate its chunks; see `Upstream.stream`."""
         body = await self._body(request)
-        dialect: Dialect = OpenAIChat()
-        late: list[Patch] = []
-
-        def on_ignored(event: str, comments: list[str]) -> None:
-            late.extend(dialect.ignored(event, comments))
-
+        translation = Translation(OpenAIChat())
         overlap = Overlap(request.content_so_far)
         try:
-            async with self._transport.events("POST", self.url, body, on_ignored=on_ignored) as source:
+            async with self._transport.events("POST", self.url, body, on_ignored=translation.ignore) as source:
                 if not source.is_event_stream:
                     raise await self._refusal(source)
                 async for events in source:
-                    patches = [patch for event in events for patch in dialect.feed(event)]
-                    patches += late
-                    late.clear()
-                    if patches := overlap.trim(patches):
+                    if patches := overlap.trim(translation.feed(events)):
                         yield patches
-        except ConnectionFailed:
+                    if translation.broken is not None:
+                        raise translation.broken
+        except (ConnectionFailed, StreamError):
             if held := overlap.rest():
                 yield held
             raise
-        if last := overlap.rest() + late + dialect.finish():
+        if last := overlap.rest() + translation.finish():
             yield last
 
     async def _body(self, request: Request) -> dict[str, Any]:

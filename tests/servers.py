@@ -164,10 +164,9 @@ class CuttingProxy:
         self.aim(target_port)
         self._cut_after = cuts.get if isinstance(cuts, dict) else cuts
         self.connections = 0
-        self.refuse = False
-        self._loop = asyncio.new_event_loop()
+        self._open: set[asyncio.Task[None]] = set()
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread = threading.Thread(target=asyncio.run, args=(self._main(),), daemon=True)
         self._thread.start()
         assert self._ready.wait(10)
         self.url = f"http://127.0.0.1:{self.port}"
@@ -176,18 +175,23 @@ class CuttingProxy:
         """Send what comes from now on to `port`."""
         self._target = port
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
-        self.port = self._server.sockets[0].getsockname()[1]
+    async def _main(self) -> None:
+        self._loop, self._closing = asyncio.get_running_loop(), asyncio.Event()
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
-        self._loop.run_forever()
+        await self._closing.wait()
+        server.close()
+        for task in self._open:
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+        await asyncio.sleep(0)  # aborted transports close in the next turn of the loop
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number, self.connections = self.connections, self.connections + 1
-        if self.refuse:
-            writer.transport.abort()
-            return
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
         there, back = await asyncio.open_connection("127.0.0.1", self._target)
         up = asyncio.create_task(_copy(reader, back, None))
         try:
@@ -196,18 +200,12 @@ class CuttingProxy:
             up.cancel()
             back.transport.abort()
             writer.transport.abort()
+            await asyncio.gather(up, return_exceptions=True)
+            self._open.discard(task)
 
     def close(self) -> None:
-        async def stop() -> None:
-            self._server.close()
-            for task in asyncio.all_tasks():
-                if task is not asyncio.current_task():
-                    task.cancel()
-            self._loop.call_soon(self._loop.stop)
-
-        asyncio.run_coroutine_threadsafe(stop(), self._loop)
+        self._loop.call_soon_threadsafe(self._closing.set)
         self._thread.join(10)
-        self._loop.close()
 
 
 async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter, limit: int | None) -> None:

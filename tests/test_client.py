@@ -60,10 +60,10 @@ def test_a_cut_anywhere_loses_and_repeats_nothing() -> None:
         whole, _ = run(ask(GatewayClient(gateway.url, gateway.token)))
 
     @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(st.lists(st.integers(400, 6000), min_size=1, max_size=4))
+    @given(st.lists(st.integers(600, 6000), min_size=1, max_size=4))
     def cut(places: list[int]) -> None:
-        # Connection 0 creates the session and goes on with the completion: keep-alive.
-        proxy = CuttingProxy(0, dict(enumerate(places)))
+        # The first connection creates the session; after headers and `ready` the answer can be taken up again.
+        proxy = CuttingProxy(0, dict(enumerate(places, 1)))
         with Gateway(Demo(pace=0.01), allowed_hosts=(f"127.0.0.1:{proxy.port}",)) as gateway:
             proxy.aim(gateway.access.port)
             message, signals = run(ask(GatewayClient(proxy.url, gateway.token, retries=NO_WAITING)))
@@ -76,7 +76,7 @@ def test_a_cut_anywhere_loses_and_repeats_nothing() -> None:
 
 
 def test_a_drop_is_told_and_taken_up_again() -> None:
-    proxy = CuttingProxy(0, {0: 2500})
+    proxy = CuttingProxy(0, {1: 2500})
     with Gateway(Demo(pace=0.05), allowed_hosts=(f"127.0.0.1:{proxy.port}",)) as gateway:
         proxy.aim(gateway.access.port)
         message, signals = run(ask(GatewayClient(proxy.url, gateway.token, retries=NO_WAITING)))
@@ -86,7 +86,7 @@ def test_a_drop_is_told_and_taken_up_again() -> None:
 
 
 def test_an_answer_that_cannot_be_taken_up_again_is_interrupted() -> None:
-    proxy = CuttingProxy(0, lambda number: 2500 if number == 0 else 0)
+    proxy = CuttingProxy(0, lambda number: (None, 2500)[number] if number < 2 else 0)
     with Gateway(Demo(pace=0.05), allowed_hosts=(f"127.0.0.1:{proxy.port}",)) as gateway:
         proxy.aim(gateway.access.port)
         message, signals = run(ask(GatewayClient(proxy.url, gateway.token, retries=NO_WAITING)))

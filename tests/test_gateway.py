@@ -27,6 +27,12 @@ class Caller:
         self.http = httpx.Client(base_url=gateway.url, headers=headers, timeout=20, trust_env=False)
         self.session = self.call("chat_session/create", {})["id"]
 
+    def __enter__(self) -> Caller:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+
     def post(self, path: str, body: Any) -> httpx.Response:
         return self.http.post(f"/api/v0/{path}", json=body)
 
@@ -94,14 +100,18 @@ def names(events: list[ServerSentEvent]) -> list[str]:
 
 @pytest.fixture
 def demo() -> Iterator[Caller]:
-    with Gateway(Demo(pace=0)) as gateway:
-        yield Caller(gateway)
+    with Gateway(Demo(pace=0)) as gateway, Caller(gateway) as caller:
+        yield caller
 
 
 @contextmanager
 def gateway_to(*scripts: Script, **options: Any) -> Iterator[tuple[Caller, Any]]:
-    with model_server(*scripts) as server, Gateway(ModelServer(server.url), **options) as gateway:
-        yield Caller(gateway), server
+    with (
+        model_server(*scripts) as server,
+        Gateway(ModelServer(server.url), **options) as gateway,
+        Caller(gateway) as caller,
+    ):
+        yield caller, server
 
 
 def test_a_completion_begins_with_ready_and_ends_with_close(demo: Caller) -> None:
@@ -268,8 +278,7 @@ def test_continue_goes_on_with_the_same_message_and_drops_what_the_model_says_tw
 
 def test_a_stopped_demo_goes_on_to_the_very_text_it_would_have_had(demo: Caller) -> None:
     whole = message_of(demo.ask("hello"))
-    with Gateway(Demo(pace=0.2)) as gateway:
-        caller = Caller(gateway)
+    with Gateway(Demo(pace=0.2)) as gateway, Caller(gateway) as caller:
         with caller.reading("completion", prompt="hello", parent_message_id=None) as reading:
             reading.until_text(whole.content[:10])
             caller.call("chat/stop_stream", {"chat_session_id": caller.session, "message_id": 2})
@@ -312,8 +321,8 @@ def test_what_the_model_server_refuses_is_a_failed_stream_with_one_line(script: 
 
 
 def test_a_model_server_that_is_not_there_is_a_failed_stream() -> None:
-    with Gateway(ModelServer("http://127.0.0.1:9/v1")) as gateway:
-        message = message_of(Caller(gateway).ask("x"))
+    with Gateway(ModelServer("http://127.0.0.1:9/v1")) as gateway, Caller(gateway) as caller:
+        message = message_of(caller.ask("x"))
     assert message.error is not None and message.error.type == "connection_failed"
 
 
@@ -326,8 +335,12 @@ def test_an_event_above_the_cap_is_a_failed_stream() -> None:
 
 def test_the_key_of_the_model_server_is_never_shown() -> None:
     script = Script(status=401, body={"error": {"message": "wrong key sk-secret-123"}})
-    with model_server(script) as server, Gateway(ModelServer(server.url, api_key="sk-secret-123")) as gateway:
-        events = Caller(gateway).ask("x")
+    with (
+        model_server(script) as server,
+        Gateway(ModelServer(server.url, api_key="sk-secret-123")) as gateway,
+        Caller(gateway) as caller,
+    ):
+        events = caller.ask("x")
         assert server.request_headers[0]["authorization"] == "Bearer sk-secret-123"
     assert "sk-secret" not in "".join(event.data for event in events)
 
@@ -408,7 +421,7 @@ def test_a_complete_answer_cannot_be_continued(demo: Caller) -> None:
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer wrong"}, {"authorization": "Basic x"}])
 def test_a_call_without_the_token_is_refused(demo: Caller, headers: dict[str, str]) -> None:
     answer = httpx.post(
-        f"{demo.http.base_url}api/v0/chat_session/create", json={}, headers=headers, trust_env=False
+        demo.http.base_url.join("/api/v0/chat_session/create"), json={}, headers=headers, trust_env=False
     )
     assert (answer.status_code, answer.json()["code"]) == (401, 40003)
 
@@ -426,8 +439,7 @@ def test_a_foreign_host_is_refused_even_with_the_token(demo: Caller, host: str) 
 
 def test_a_view_may_stop_its_own_stream_from_its_own_origin_and_nothing_else() -> None:
     origin = "http://127.0.0.1:8888"
-    with Gateway(Demo(pace=0)) as gateway:
-        caller = Caller(gateway)
+    with Gateway(Demo(pace=0)) as gateway, Caller(gateway) as caller:
         caller.ask("hello")
         grant = gateway.access.grant(origin, caller.session, 2)
         about = {"chat_session_id": caller.session, "message_id": 2}
@@ -457,8 +469,7 @@ def test_a_view_may_stop_its_own_stream_from_its_own_origin_and_nothing_else() -
 
 
 def test_many_readers_of_one_answer_all_read_the_same() -> None:
-    with Gateway(Demo(pace=0.1)) as gateway:
-        caller = Caller(gateway)
+    with Gateway(Demo(pace=0.1)) as gateway, Caller(gateway) as caller:
         found: list[dict[str, Any]] = []
 
         def read_late() -> None:
@@ -479,8 +490,7 @@ def test_closing_the_gateway_ends_its_readers_with_a_reason() -> None:
     pause = Pause()
     with model_server(Script([chunk(content="a"), pause])) as server:
         gateway = Gateway(ModelServer(server.url))
-        caller = Caller(gateway)
-        with caller.reading("completion", prompt="x", parent_message_id=None) as reading:
+        with Caller(gateway) as caller, caller.reading("completion", prompt="x", parent_message_id=None) as reading:
             reading.until_text("a")
             gateway.close()
             message = reading.to_end()

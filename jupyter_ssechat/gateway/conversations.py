@@ -119,12 +119,13 @@ class Conversations:
         self._assigned.pop(session_id, None)
 
     async def aclose(self) -> None:
-        """End every generation; its readers are told why."""
+        """End every generation; its readers are told why. Let go of every upstream."""
         ending = [
             generation.fail("gateway_closed", "the gateway was shut down while the answer streamed")
             for generation in tuple(self._running.values())
         ]
         await asyncio.gather(*ending)
+        await asyncio.gather(*(upstream.aclose() for upstream in {self._upstream, *self._assigned.values()}))
 
     def _answer(self, session: Session, prompt: Record, body: Asking) -> Reader:
         record = session.add_answer(

@@ -1,0 +1,409 @@
+"""`%%chat` and `%chat` in real kernels, one of each kind, driven as JupyterLab drives them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .kernels import KINDS, Cell, Comm, Kernel
+from .servers import Pause, Script, answer, chunk, model_server
+
+Kernels = Callable[[str], Kernel]
+VIEW = "application/vnd.jupyter.widget-view+json"
+AT_ONCE = "%config ChatMagics.pace = 0"
+
+
+@pytest.fixture(params=list(KINDS))
+def each(request: pytest.FixtureRequest, kernel: Kernels) -> Kernel:
+    """A kernel of each kind, with the extension loaded."""
+    return loaded(kernel(request.param))
+
+
+@pytest.fixture
+def newest(kernel: Kernels) -> Kernel:
+    return loaded(kernel("7.4"))
+
+
+def loaded(kernel: Kernel) -> Kernel:
+    assert kernel.run("%load_ext jupyter_ssechat").error is None
+    return kernel
+
+
+def view_of(kernel: Kernel) -> Comm:
+    """Wait until the running cell has opened its view."""
+    kernel.wait_until(lambda: bool(views(kernel)), what="the view opens")
+    return views(kernel)[-1]
+
+
+def views(kernel: Kernel) -> list[Comm]:
+    return [one for one in kernel.comms.values() if str(one.state.get("_anywidget_id")).endswith(".ChatView")]
+
+
+def text_seen(view: Comm) -> str:
+    """The answer as a browser has it that applied every batch so far."""
+    patches = [patch for batch in view.of_type("patches") for patch in batch["patches"]]
+    return "".join(one["v"] for one in patches if one["p"] == "response/content" and one["o"] == "APPEND")
+
+
+def until_text(kernel: Kernel, view: Comm, text: str) -> None:
+    kernel.wait_until(lambda: text in text_seen(view), what=f"the view shows {text!r}")
+
+
+def value(kernel: Kernel, expression: str) -> str:
+    return kernel.run(f"print({expression}, end='')").text
+
+
+def use(kernel: Kernel, url: str) -> None:
+    assert kernel.run(f"%chat use {url}").error is None
+
+
+# ---- a whole answer ----
+
+
+def test_a_finished_answer_stands_as_markdown_and_its_view_has_retired(each: Kernel) -> None:
+    cell = each.run(f"{AT_ONCE}\nget_ipython().run_cell_magic('chat', '-o reply', 'hello')", cell_id="a")
+    assert cell.error is None
+    assert [output.data.get("text/plain") for output in cell.outputs][0] == ""
+    assert cell.data(VIEW) == []
+    [markdown] = cell.data("text/markdown")
+    assert "<details>" in markdown and "demo" in markdown
+    assert value(each, "reply.status") == "finished"
+
+
+def test_the_text_reaches_the_browser_in_order_while_the_cell_runs(each: Kernel) -> None:
+    cell = each.start("%%chat\nhello", cell_id="a")
+    view = view_of(each)
+    each.wait_until(lambda: len(text_seen(view)) > 40, what="text grows")
+    assert cell.running
+    each.finish(cell)
+    assert [batch["seq"] for batch in view.of_type("patches")] == list(
+        range(1, len(view.of_type("patches")) + 1)
+    )
+    assert view.of_type("end")
+    assert view.closed
+
+
+def test_the_outputs_are_the_same_each_time(newest: Kernel) -> None:
+    newest.run(AT_ONCE)
+    outputs = [
+        [output.data for output in newest.run("%%chat --new\nhello").outputs if output.data] for _ in range(2)
+    ]
+    assert outputs[0] == outputs[1]
+
+
+def test_volatile_figures_stand_in_the_metadata(newest: Kernel) -> None:
+    newest.run(AT_ONCE)
+    output = newest.run("%%chat\nhello").outputs[-1]
+    assert output.metadata["ssechat"]["status"] == "finished"
+    assert output.metadata["ssechat"]["usage"]["total_tokens"] > 0
+
+
+def test_braces_dollars_and_quotes_in_the_prompt_are_left_alone(newest: Kernel) -> None:
+    prompt = "{x} $HOME {{y}} 'a' \"b\" \\n 你好 🎉"
+    with model_server(answer("ok")) as server:
+        use(newest, server.url)
+        assert newest.run(f"x = 1\n").error is None
+        assert newest.run(f"%%chat\n{prompt}").error is None
+    assert server.requests[0]["messages"][-1]["content"] == prompt
+
+
+# ---- stop and interrupt ----
+
+
+def test_stop_in_the_view_ends_the_answer_while_the_cell_runs_and_the_cell_succeeds(each: Kernel) -> None:
+    pause = Pause()
+    with model_server(Script([chunk(content="partial"), pause])) as server:
+        use(each, server.url)
+        cell = each.start("%%chat -o reply\nx", cell_id="a")
+        view = view_of(each)
+        until_text(each, view, "partial")
+        view.send({"type": "stop", "id": "1"})
+        each.finish(cell, timeout=10)
+        assert cell.status == "ok"
+        assert server.left.wait(10)
+    assert [ack["ok"] for ack in view.of_type("ack")] == [True]
+    assert "partial" in cell.data("text/markdown")[0]
+    assert cell.data(VIEW)
+    assert (view.state["status"], view.state["folded"]) == ("stopped", True)
+    assert value(each, "reply.status") == "stopped"
+
+
+def test_stop_before_the_first_token_works_too(each: Kernel) -> None:
+    pause = Pause()
+    with model_server(Script([pause])) as server:
+        use(each, server.url)
+        cell = each.start("%%chat\nx", cell_id="a")
+        view = view_of(each)
+        assert pause.reached.wait(10)
+        view.send({"type": "stop", "id": "1"})
+        assert each.finish(cell, timeout=10).status == "ok"
+        assert server.left.wait(10)
+
+
+def test_the_kernels_interrupt_stops_the_stream_keeps_the_text_and_ends_the_cell_with_one_line(
+    each: Kernel,
+) -> None:
+    pause = Pause()
+    with model_server(Script([chunk(content="partial"), pause])) as server:
+        use(each, server.url)
+        cell = each.start("%%chat -o reply\nx", cell_id="a")
+        until_text(each, view_of(each), "partial")
+        each.interrupt()
+        each.finish(cell, timeout=10)
+        assert server.left.wait(10)
+    assert cell.error is not None and cell.error.startswith("AnswerStopped: ")
+    assert "\n" not in cell.error.strip()
+    assert "partial" in cell.data("text/markdown")[0]
+    assert value(each, "(reply.status, reply.content)") == "('stopped', 'partial')"
+
+
+def test_resume_in_the_view_continues_the_answer_after_the_cell(each: Kernel) -> None:
+    pause = Pause()
+    with model_server(Script([chunk(content="one"), pause]), answer(" two")) as server:
+        use(each, server.url)
+        cell = each.start("%%chat -o reply\nx", cell_id="a")
+        view = view_of(each)
+        until_text(each, view, "one")
+        view.send({"type": "stop", "id": "1"})
+        each.finish(cell, timeout=10)
+        view.send({"type": "resume", "id": "2"})
+        each.wait_until(lambda: view.closed, what="the resumed answer is finished")
+        each.wait_until(lambda: "one two" in str(cell.data("text/markdown")), what="the text is whole")
+    assert cell.data(VIEW) == []
+    assert value(each, "reply.status") == "finished"
+
+
+def test_chat_resume_continues_the_last_answer_in_a_new_cell(newest: Kernel) -> None:
+    pause = Pause()
+    with model_server(Script([chunk(content="one"), pause]), answer(" two")) as server:
+        use(newest, server.url)
+        cell = newest.start("%%chat\nx")
+        until_text(newest, view_of(newest), "one")
+        newest.interrupt()
+        newest.finish(cell)
+        assert "one two" in newest.run("%chat resume").data("text/markdown")[0]
+
+
+# ---- the browser's side of the protocol ----
+
+
+def test_a_page_that_asks_for_the_state_gets_the_text_of_this_moment(each: Kernel) -> None:
+    pause = Pause()
+    with model_server(Script([chunk(content="one"), chunk(content=" two"), pause])) as server:
+        use(each, server.url)
+        cell = each.start("%%chat\nx", cell_id="a")
+        view = view_of(each)
+        until_text(each, view, "two")
+        assert view.state["snapshot"]["document"]["response"].get("content", "") == ""
+        view.ask_state()
+        each.wait_until(lambda: view.state["snapshot"]["seq"] > 0, what="the state arrives")
+        snapshot = view.state["snapshot"]
+        assert snapshot["document"]["response"]["content"] == "one two"
+        assert snapshot["seq"] >= view.of_type("patches")[-1]["seq"]
+        pause.end()
+        each.finish(cell) if not cell.running else each.interrupt()
+        each.finish(cell)
+
+
+def test_a_view_that_missed_a_batch_gets_a_snapshot(newest: Kernel) -> None:
+    pause = Pause()
+    with model_server(Script([chunk(content="one"), pause])) as server:
+        use(newest, server.url)
+        cell = newest.start("%%chat\nx", cell_id="a")
+        view = view_of(newest)
+        until_text(newest, view, "one")
+        view.send({"type": "sync", "have": 0})
+        newest.wait_until(lambda: bool(view.of_type("snapshot")), what="the snapshot arrives")
+        assert view.of_type("snapshot")[0]["document"]["response"]["content"] == "one"
+        newest.interrupt()
+        newest.finish(cell)
+
+
+def test_the_whole_text_is_never_sent_again(newest: Kernel) -> None:
+    cell = newest.run("%%chat\nlong", timeout=120)
+    [view] = views(newest)
+    sent = len(json.dumps(view.received, ensure_ascii=False).encode())
+    text = len(cell.data("text/markdown")[0].encode())
+    assert sent <= 1.5 * text + 700 * len(view.of_type("patches"))
+
+
+def test_a_view_that_says_hello_is_told_how_to_stop_its_own_stream(newest: Kernel) -> None:
+    pause = Pause()
+    with model_server(Script([chunk(content="one"), pause])) as server:
+        use(newest, server.url)
+        cell = newest.start("%%chat\nx", cell_id="a")
+        view = view_of(newest)
+        view.send({"type": "hello", "origin": "http://127.0.0.1:8888"})
+        newest.wait_until(lambda: bool(view.of_type("control")), what="the grant arrives")
+        grant = view.of_type("control")[0]
+        assert grant["url"].startswith("http://127.0.0.1:") and grant["token"]
+        assert grant["token"] not in json.dumps(view.state)
+        newest.interrupt()
+        newest.finish(cell)
+
+
+# ---- a cell is a turn ----
+
+
+def test_the_same_cell_again_regenerates_and_a_changed_prompt_edits(newest: Kernel) -> None:
+    newest.run(AT_ONCE)
+    newest.run("%%chat -o reply\nhello", cell_id="a")
+    assert value(newest, "reply.message_id") == "2"
+    newest.run("%%chat -o reply\nhello", cell_id="a")
+    assert value(newest, "(reply.request_message_id, reply.message_id)") == "(1, 3)"
+    newest.run("%%chat -o reply\nhello there", cell_id="a")
+    assert value(newest, "(reply.request_message_id, reply.message_id)") == "(4, 5)"
+    newest.run("%%chat -o reply\nnext", cell_id="b")
+    assert value(newest, "reply.message_id") == "7"
+
+
+def test_without_a_cell_id_each_run_appends(newest: Kernel) -> None:
+    newest.run(AT_ONCE)
+    newest.run("%%chat -o reply\nhello")
+    newest.run("%%chat -o reply\nhello")
+    assert value(newest, "reply.message_id") == "4"
+
+
+def test_append_and_new_say_otherwise(newest: Kernel) -> None:
+    newest.run(AT_ONCE)
+    newest.run("%%chat -o reply\nhello", cell_id="a")
+    newest.run("%%chat -o reply --append\nhello", cell_id="a")
+    assert value(newest, "reply.message_id") == "4"
+    newest.run("%%chat -o reply --new\nhello", cell_id="a")
+    assert value(newest, "reply.message_id") == "2"
+
+
+def test_sessions_have_names_and_do_not_mix(newest: Kernel) -> None:
+    newest.run(AT_ONCE)
+    newest.run("%%chat -o one --session one\nhello")
+    newest.run("%%chat -o two --session two\nhello")
+    assert value(newest, "one.message_id == two.message_id and one.session_id != two.session_id") == "True"
+
+
+# ---- background ----
+
+
+def test_in_the_background_the_kernel_stays_free_and_the_view_becomes_markdown(each: Kernel) -> None:
+    cell = each.run("%%chat --bg -o reply\nhello", cell_id="a")
+    assert cell.data(VIEW)
+    assert value(each, "reply.status") == "streaming"
+    each.wait_until(lambda: cell.data(VIEW) == [], what="the view retires")
+    each.wait_until(lambda: len(cell.data("text/markdown")) == 1, what="the answer stands as Markdown")
+    assert value(each, "reply.status") == "finished"
+
+
+def test_where_nobody_can_press_a_button_it_always_waits(newest: Kernel) -> None:
+    newest.run(AT_ONCE)
+    newest.run("%%chat --bg -o reply\nhello", allow_stdin=False)
+    assert value(newest, "reply.status") == "finished"
+
+
+# ---- options and commands ----
+
+
+def test_options_reach_the_model_server(newest: Kernel) -> None:
+    with model_server(answer("ok")) as server:
+        use(newest, server.url)
+        options = '-m big -s "be brief, please" --option temperature 0.5 --option stop \'["x"]\''
+        assert newest.run(f"%%chat {options}\nhello").error is None
+    body = server.requests[0]
+    assert (body["model"], body["temperature"], body["stop"]) == ("big", 0.5, ["x"])
+    assert body["messages"][0] == {"role": "system", "content": "be brief, please"}
+
+
+def test_a_key_is_read_from_the_environment_and_never_shown(newest: Kernel) -> None:
+    newest.run("import os; os.environ['MY_KEY'] = 'sk-secret-9'")
+    with model_server(Script(status=401, body={"error": {"message": "bad key sk-secret-9"}})) as server:
+        shown = [newest.run(f"%chat use {server.url} --key-env MY_KEY"), newest.run("%%chat\nhello")]
+        shown.append(newest.run("%chat status"))
+    assert server.request_headers[0]["authorization"] == "Bearer sk-secret-9"
+    assert "sk-secret" not in str(shown)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("%%chat --nonsense\nhello", "--nonsense"),
+        ("%%chat -o 1x\nhello", "not a variable name"),
+        ('%%chat -s "open\nhello', "cannot be read"),
+        ("%%chat\n  ", "the prompt is empty"),
+        ("%chat nonsense", "nonsense: unknown"),
+        ("%chat use nonsense", "nonsense"),
+        ("%chat use http://127.0.0.1:1/v1 --key-env NOT_SET_AT_ALL", "NOT_SET_AT_ALL"),
+        ("%chat resume", "no answer yet"),
+    ],
+)
+def test_bad_input_is_one_line(newest: Kernel, code: str, said: str) -> None:
+    cell = newest.run(code)
+    assert cell.status == "error"
+    assert said in cell.text and len(cell.text.strip().splitlines()) == 1
+
+
+def test_a_failing_request_fails_the_cell_with_one_line(each: Kernel) -> None:
+    each.run("%chat use http://127.0.0.1:9/v1")
+    cell = each.run("%%chat\nhello")
+    assert cell.status == "error"
+    assert cell.error is not None and cell.error.startswith("AnswerFailed: the answer failed: ")
+    assert len(cell.error.strip().splitlines()) == 1
+
+
+def test_a_gateway_that_is_not_there_fails_the_cell_with_one_line(newest: Kernel) -> None:
+    newest.run("%chat connect http://127.0.0.1:9")
+    cell = newest.run("%%chat\nhello")
+    assert cell.error is not None and "no connection" in cell.error
+    assert len(cell.error.strip().splitlines()) == 1
+
+
+def test_the_line_magics_tell_and_show(newest: Kernel) -> None:
+    newest.run(AT_ONCE)
+    assert "last answer: none yet" in newest.run("%chat status").text
+    newest.run("%%chat\nhello")
+    assert "2 messages" in newest.run("%chat status").text
+    assert newest.run("%chat show").data("text/markdown")
+    assert "**You**" in newest.run("%chat history").data("text/markdown")[0]
+    assert newest.run("%chat regenerate").data("text/markdown")
+    assert "%%chat" in newest.run("%chat help").text
+    newest.run("%chat new")
+    assert "0 messages" in newest.run("%chat status").text
+
+
+def test_the_alias_is_there_and_unloading_takes_all_away(newest: Kernel) -> None:
+    newest.run(AT_ONCE)
+    assert newest.run("%%ssechat\nhello").data("text/markdown")
+    assert newest.run("%unload_ext jupyter_ssechat").error is None
+    assert newest.run("%%chat\nhello").status == "error"
+    assert newest.run("import threading; print([t.name for t in threading.enumerate()])").text.count("gateway") == 0
+
+
+def test_a_magic_of_another_package_is_told_once(kernel: Kernels) -> None:
+    one = kernel("7.4")
+    one.run("from IPython.core.magic import register_cell_magic\n@register_cell_magic\ndef chat(line, cell): pass")
+    assert "another extension" in one.run("%load_ext jupyter_ssechat").text
+
+
+# ---- a plain terminal ----
+
+
+def test_in_a_plain_terminal_the_answer_streams_as_text(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    script = tmp_path / "session.ipy"
+    script.write_text(
+        "get_ipython().run_line_magic('load_ext', 'jupyter_ssechat')\n"
+        "get_ipython().run_line_magic('config', 'ChatMagics.pace = 0')\n"
+        "get_ipython().run_cell_magic('chat', '', 'hello')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "IPython", "--colors=NoColor", str(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={"IPYTHONDIR": str(tmp_path), "PATH": "", "HOME": str(tmp_path)},
+    )
+    assert "demo model" in done.stdout
+    assert done.stderr == ""
