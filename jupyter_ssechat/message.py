@@ -6,11 +6,13 @@ read, and kept joined until more arrives.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from .patches import Document, Patch, mend
+from .wire_json import as_list, as_object, is_list, is_object
 
 Status = Literal["streaming", "finished", "stopped", "filtered", "failed", "interrupted"]
 Kind = Literal["thinking", "content"]
@@ -18,6 +20,7 @@ Kind = Literal["thinking", "content"]
 THINKING = "response/thinking_content"
 CONTENT = "response/content"
 FRAGMENTS = "response/fragments"
+SILENT = "the server gave no reason"
 
 _KINDS: dict[str, Kind] = {"THINK": "thinking", "RESPONSE": "content", "TEMPLATE_RESPONSE": "content"}
 _STATES: dict[str, tuple[Status, str | None]] = {
@@ -51,7 +54,10 @@ class Usage:
     @classmethod
     def from_wire(cls, usage: dict[str, Any]) -> Usage:
         """Read a ``usage`` object of the OpenAI shape; what is not a number is unknown."""
-        return cls(*(_count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens", "total_tokens")))
+        prompt, completion, total = (
+            usage.get(f"{name}_tokens") for name in ("prompt", "completion", "total")
+        )
+        return cls(_count(prompt), _count(completion), _count(total))
 
     def to_dict(self) -> dict[str, int | None]:
         """Return the object of protocols section 6."""
@@ -107,8 +113,8 @@ class Message:
         if type(patch.value) is str and self._only_lengthens(patch.path):
             self._hot_path = patch.path
             return self._lengthened(self._hot_kind, patch)
-        if patch.path == FRAGMENTS and isinstance(patch.value, list) and self._kinds():
-            return self._opened(patch, cast("list[Any]", patch.value))
+        if patch.path == FRAGMENTS and is_list(patch.value) and self._kinds():
+            return self._opened(patch, patch.value)
         return self._compared(patch)
 
     def _only_lengthens(self, path: str) -> bool:
@@ -117,12 +123,10 @@ class Message:
         if path in (THINKING, CONTENT):
             self._hot_kind = None if kinds else "thinking" if path == THINKING else "content"
             return True
-        index = path.removeprefix(FRAGMENTS + "/").removesuffix("/content")
-        if not path.endswith("/content") or not index.removeprefix("-").isdecimal() or len(index) > len(str(len(kinds))) + 1:
+        index = _fragment_index(path, len(kinds))
+        if index is None:
             return False
-        if not -len(kinds) <= int(index) < len(kinds):
-            return False
-        later = kinds[int(index) :]
+        later = kinds[index:]
         self._hot_kind = later[0]
         return later[0] is None or later[0] not in later[1:]
 
@@ -139,8 +143,7 @@ class Message:
         self._hot_path = ""
         self._kinds().extend(_kind(one) for one in fragments)
         self._texts = {"thinking": None, "content": None}
-        shown = ((kind, one["content"]) for one in fragments if (kind := _kind(one)) and isinstance(one.get("content"), str))
-        return tuple(Delta(kind, text) for kind, text in shown if text)
+        return tuple(delta for one in fragments if (delta := _shown(one)) is not None)
 
     def _compared(self, patch: Patch) -> tuple[Delta, ...]:
         """Apply `patch`, and find what it changed by comparing the texts before and after."""
@@ -156,8 +159,7 @@ class Message:
 
     def _kinds(self) -> list[Kind | None]:
         if self._shown is None:
-            found = self.document.get(FRAGMENTS)
-            self._shown = [_kind(one) for one in cast("list[Any]", found)] if isinstance(found, list) else []
+            self._shown = [_kind(one) for one in as_list(self.document.get(FRAGMENTS))]
         return self._shown
 
     @property
@@ -179,22 +181,21 @@ class Message:
 
     def _pieces(self, kind: Kind) -> Iterator[str]:
         if self._kinds():
-            for fragment in self.fragments:
-                if _kind(fragment) == kind and isinstance(text := fragment.get("content"), str):
-                    yield text
+            for delta in map(_shown, self.fragments):
+                if delta is not None and delta.kind == kind:
+                    yield delta.text
         elif isinstance(flat := self.document.get(THINKING if kind == "thinking" else CONTENT), str):
             yield flat
 
     @property
     def fragments(self) -> list[dict[str, Any]]:
         """The fragments of the newer wire generations, also those that are neither thinking nor answer."""
-        found = self.document.get(FRAGMENTS)
-        return [one for one in cast("list[Any]", found) if isinstance(one, dict)] if isinstance(found, list) else []
+        return [one for one in as_list(self.document.get(FRAGMENTS)) if is_object(one)]
 
     @property
     def started(self) -> bool:
         """Whether a snapshot has been seen."""
-        return isinstance(self.document.get("response"), dict)
+        return is_object(self.document.get("response"))
 
     @property
     def status(self) -> Status:
@@ -226,7 +227,8 @@ class Message:
         wire = self.document.get("response/status")
         if not isinstance(wire, str) or not wire:
             return "streaming", None
-        return _STATES.get(wire, ("failed", "error"))  # the end is the status leaving WIP, also for a new word
+        # The end is the status leaving WIP, also for a word that we do not know.
+        return _STATES.get(wire, ("failed", "error"))
 
     @property
     def error(self) -> Failure | None:
@@ -234,9 +236,8 @@ class Message:
         if self.status != "failed":
             return None
         wire = self.document.get("response/error")
-        if self._state()[0] == "failed" and isinstance(wire, dict):
-            fields = cast("dict[str, Any]", wire)
-            return Failure(str(fields.get("type") or "error"), str(fields.get("message") or "the server gave no reason"))
+        if self._state()[0] == "failed" and is_object(wire):
+            return Failure(str(wire.get("type") or "error"), str(wire.get("message") or SILENT))
         if self._failure is not None:
             return self._failure
         status = str(self.document.get("response/status"))
@@ -246,8 +247,8 @@ class Message:
     def usage(self) -> Usage | None:
         """The token counts; only the total where the wire has nothing else."""
         wire = self.document.get("response/usage")
-        if isinstance(wire, dict):
-            return Usage.from_wire(cast("dict[str, Any]", wire))
+        if is_object(wire):
+            return Usage.from_wire(wire)
         total = _count(self.document.get("response/accumulated_token_usage"))
         return Usage(None, None, total) if total else None
 
@@ -316,9 +317,23 @@ def _shows_text(path: str) -> bool:
     return segments[1] == "fragments" and (len(segments) < 4 or segments[3] in ("content", "type"))
 
 
-def _kind(fragment: Any) -> Kind | None:
+def _fragment_index(path: str, count: int) -> int | None:
+    """Return n of ``response/fragments/n/content``, from the start; None for other paths and places."""
+    index = path.removeprefix(f"{FRAGMENTS}/").removesuffix("/content")
+    if path != f"{FRAGMENTS}/{index}/content" or not re.fullmatch("-?[0-9]{1,9}", index):
+        return None
+    return int(index) % count if -count <= int(index) < count else None
+
+
+def _kind(fragment: object) -> Kind | None:
     """What a fragment's text is, by its type; None for tools, tips and what is no fragment."""
-    return _KINDS.get(str(cast("dict[str, Any]", fragment).get("type"))) if isinstance(fragment, dict) else None
+    return _KINDS.get(str(as_object(fragment).get("type")))
+
+
+def _shown(fragment: object) -> Delta | None:
+    """The text that a fragment shows."""
+    kind, text = _kind(fragment), as_object(fragment).get("content")
+    return Delta(kind, text) if kind is not None and isinstance(text, str) and text else None
 
 
 def _change(kind: Kind, was: str, now: str) -> Delta | None:

@@ -8,13 +8,12 @@ in depth, nothing here recurses over what a stranger can nest, and what cannot b
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-from .errors import InvalidData
+from .wire_json import as_object, dumps, excerpt, is_list, is_object, loads
 
 MAX_DEPTH = 100
 MAX_PATH_LENGTH = 1024
@@ -26,7 +25,6 @@ _NUMBER = re.compile(r"-?[0-9]+")
 _INDEX = re.compile(r"-?[0-9]{1,9}")
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_BREAKS_LINES = re.compile("[\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +50,20 @@ class PatchDecoder:
         self._appends_text = False
         self._outline: Document | None = None
 
-    def decode(self, data: object) -> list[Patch]:
+    def decode(self, frame: object) -> list[Patch]:
         """Decode one frame; [] for bookkeeping (no ``v``) and for what cannot be."""
-        if not isinstance(data, dict):
+        if not is_object(frame):
             return self._ignore()
-        frame = cast("dict[str, Any]", data)
         if self._appends_text and len(frame) == 1 and type(text := frame.get("v")) is str:
             return [Patch(self._path, "APPEND", text)]
         if "v" not in frame:
             return []
         if _is_snapshot(frame):
             return self._snapshot(frame["v"])
-        path, op = frame.get("p", self._path), frame.get("o", self._op)
-        if op == "BATCH" and "o" not in frame and not isinstance(frame["v"], list):
-            op = "SET"
-        if not self._possible(path, op, frame["v"]):
+        path, op = frame.get("p", self._path), _operation(frame, self._op)
+        if not _possible(path, op, frame["v"]):
             return self._ignore()
-        patches = self._batch(path, frame["v"]) if op == "BATCH" else self._one(Patch(path, op, frame["v"]))
+        patches = self._one(Patch(path, op, frame["v"])) if op != "BATCH" else self._batch(path, frame["v"])
         if patches or op == "BATCH":
             self._path, self._op = path, frame.get("o", self._op)
             self._appends_text = op == "APPEND" and isinstance(frame["v"], str)
@@ -82,11 +77,6 @@ class PatchDecoder:
             return self._ignore()
         self._outline = outline
         return [patch]
-
-    def _possible(self, path: Any, op: Any, value: Any) -> bool:
-        if not isinstance(path, str) or len(path) > MAX_PATH_LENGTH:
-            return False
-        return op in ("SET", "APPEND") or (op == "BATCH" and isinstance(value, list))
 
     def _one(self, patch: Patch) -> list[Patch]:
         """Check `patch` against the outline; without a snapshot nothing is known and all passes."""
@@ -102,20 +92,16 @@ class PatchDecoder:
             level = levels[-1]
             if (frame := next(level.frames, _MISSING)) is _MISSING:
                 levels.pop()
-            elif not isinstance(frame, dict):
+            elif not is_object(frame):
                 self._ignore()
             elif "v" in frame:
-                patches += self._inner(level, cast("dict[str, Any]", frame), levels)
+                patches += self._inner(level, frame, levels)
         return patches
 
     def _inner(self, level: _Level, frame: dict[str, Any], levels: list[_Level]) -> list[Patch]:
-        path, op, value = frame.get("p", level.path), frame.get("o", level.op), frame["v"]
-        if op == "BATCH" and "o" not in frame and not isinstance(value, list):
-            op = "SET"
-        whole = _join(level.prefix, path) if isinstance(path, str) else None
-        if not self._possible(whole, op, value):
+        path, op, value = frame.get("p", level.path), _operation(frame, level.op), frame["v"]
+        if not isinstance(path, str) or not _possible(absolute := _join(level.prefix, path), op, value):
             return self._ignore()
-        absolute = cast("str", whole)
         if op == "BATCH":
             levels.append(_Level(absolute, iter(value)))
             patches: list[Patch] = []
@@ -141,10 +127,21 @@ class _Level:
 
 def _is_snapshot(frame: dict[str, Any]) -> bool:
     """A ``response`` object with no path is the whole document anew, also in mid-stream."""
-    value = frame["v"]
-    if "p" in frame or not isinstance(value, dict) or frame.get("o", "SET") != "SET":
+    if "p" in frame or frame.get("o", "SET") != "SET":
         return False
-    return isinstance(cast("dict[str, Any]", value).get("response"), dict)
+    return is_object(as_object(frame["v"]).get("response"))
+
+
+def _operation(frame: dict[str, Any], sticky: str) -> Any:
+    """Return the frame's operation; a sticky BATCH is for lists, and a SET for anything else."""
+    op = frame.get("o", sticky)
+    return "SET" if op == "BATCH" and "o" not in frame and not isinstance(frame["v"], list) else op
+
+
+def _possible(path: Any, op: Any, value: Any) -> bool:
+    if not isinstance(path, str) or len(path) > MAX_PATH_LENGTH:
+        return False
+    return op in ("SET", "APPEND") or (op == "BATCH" and is_list(value))
 
 
 def _join(prefix: str, path: str) -> str:
@@ -163,11 +160,12 @@ class PatchEncoder:
 
     def encode(self, patch: Patch) -> dict[str, Any]:
         """Encode one patch; the frame shares the patch's value."""
-        appends = patch.op == "APPEND" and isinstance(patch.value, str | list)
+        appends_text = isinstance(patch.value, str)
+        appends = patch.op == "APPEND" and (appends_text or is_list(patch.value))
         if appends and patch.path == self._path:
             return {"v": patch.value}
         self._path = patch.path if appends else None
-        self._nothing = "" if isinstance(patch.value, str) else []
+        self._nothing = "" if appends_text else []
         return {"v": patch.value, "p": patch.path, "o": patch.op}
 
     def sync(self) -> dict[str, Any] | None:
@@ -237,25 +235,22 @@ class Document:
         if path:
             container, key = self._place(path)
             container[key] = value
-        elif isinstance(value, dict):
-            self._root.update(cast("dict[str, Any]", value))
+        elif is_object(value):
+            self._root.update(value)
         else:
             raise _Impossible
 
     def _append(self, path: str, value: Any) -> None:
         current = _find(self._root, _segments(path)) if path else self._root
         known = None if current is _MISSING else current
-        match value:
-            case str() if known is None or isinstance(known, str | Text):
-                self._append_text(path, known, value)
-            case list() if known is None:
-                self._set(path, cast("list[Any]", value))
-            case list() if isinstance(known, list):
-                cast("list[Any]", known).extend(_copy(cast("list[Any]", value)))
-            case None if known is None or isinstance(known, str | Text | list):
-                pass
-            case _:
-                raise _Impossible
+        if isinstance(value, str) and (known is None or isinstance(known, str | Text)):
+            self._append_text(path, known, value)
+        elif is_list(value) and known is None:
+            self._set(path, value)
+        elif is_list(value) and is_list(known):
+            known.extend(_copy(value))
+        elif value is not None or not (known is None or is_list(known) or isinstance(known, str | Text)):
+            raise _Impossible
 
     def _append_text(self, path: str, known: str | Text | None, value: str) -> None:
         text = known if isinstance(known, Text) else Text(known or "")
@@ -280,7 +275,7 @@ class Document:
         # A list made for an index would be empty, and no index is inside it.
         if any(_NUMBER.fullmatch(segment) for segment in (*missing[1:], last)):
             raise _Impossible
-        node = _find(self._root, known)
+        node: Any = _find(self._root, known)
         for segment in missing:
             made: dict[str, Any] = {}
             node[_key(node, segment)] = made
@@ -310,27 +305,26 @@ def _find(node: Any, segments: list[str]) -> Any:
 
 
 def _step(node: Any, segment: str) -> Any:
-    key = _key(node, segment)
-    return cast("dict[str, Any]", node).get(key, _MISSING) if isinstance(node, dict) else node[key]
+    return node.get(segment, _MISSING) if is_object(node) else node[_key(node, segment)]
 
 
 def _key(node: Any, segment: str) -> str | int:
     """Return the key of an object, or an index inside a list."""
-    if isinstance(node, dict):
+    if is_object(node):
         return segment
-    if isinstance(node, list) and _INDEX.fullmatch(segment):
-        index, length = int(segment), len(cast("list[Any]", node))
-        if -length <= index < length:
+    if is_list(node) and _INDEX.fullmatch(segment):
+        index = int(segment)
+        if -len(node) <= index < len(node):
             return index
     raise _Impossible
 
 
 def _copy(value: Any, depth: int = MAX_DEPTH) -> Any:
     """Copy JSON, so that nobody else can change it; bounded in depth."""
-    if isinstance(value, dict):
-        return {key: _copy(one, _below(depth)) for key, one in cast("dict[str, Any]", value).items()}
-    if isinstance(value, list):
-        return [_copy(one, _below(depth)) for one in cast("list[Any]", value)]
+    if is_object(value):
+        return {key: _copy(one, _below(depth)) for key, one in value.items()}
+    if is_list(value):
+        return [_copy(one, _below(depth)) for one in value]
     return value
 
 
@@ -343,10 +337,10 @@ def _below(depth: int) -> int:
 def _plain(node: Any) -> Any:
     if isinstance(node, Text):
         return node.join()
-    if isinstance(node, dict):
-        return {key: _plain(one) for key, one in cast("dict[str, Any]", node).items()}
-    if isinstance(node, list):
-        return [_plain(one) for one in cast("list[Any]", node)]
+    if is_object(node):
+        return {key: _plain(one) for key, one in node.items()}
+    if is_list(node):
+        return [_plain(one) for one in node]
     return node
 
 
@@ -361,10 +355,10 @@ def _outlined(patch: Patch) -> Patch:
 def _outline(value: Any, depth: int = MAX_DEPTH) -> Any:
     if isinstance(value, str):
         return ""
-    if isinstance(value, dict):
-        return {key: _outline(one, _below(depth)) for key, one in cast("dict[str, Any]", value).items()}
-    if isinstance(value, list):
-        return [_outline(one, _below(depth)) for one in cast("list[Any]", value)]
+    if is_object(value):
+        return {key: _outline(one, _below(depth)) for key, one in value.items()}
+    if is_list(value):
+        return [_outline(one, _below(depth)) for one in value]
     return value
 
 
@@ -406,64 +400,30 @@ def snapshot_data(document: Document) -> dict[str, Any]:
     return {"v": document.snapshot()}
 
 
-def dumps(data: object) -> str:
-    """Encode JSON compactly, on one line also for clients that split lines at U+0085, U+2028 and U+2029."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    if text.isascii():
-        return text
-    if _SURROGATE.search(text):  # half of a pair has no UTF-8, but JSON can spell it
-        return json.dumps(data, separators=(",", ":"))
-    return _BREAKS_LINES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-def loads(text: str) -> Any:
-    """Decode JSON; raises InvalidData, one line, also for NaN, infinities and endless nesting."""
-    try:
-        return _DECODER.decode(text)
-    except (ValueError, RecursionError) as error:
-        said = error.msg if isinstance(error, json.JSONDecodeError) else "a number or nesting out of bounds"
-        raise InvalidData(f"data is not JSON ({said}): {excerpt(text)}") from None
-
-
-def excerpt(text: str, limit: int = 80) -> str:
-    """Show the beginning of `text` on one line, in at most `limit` characters."""
-    line = " ".join(text[: limit * 4].split())
-    return line if len(line) <= limit and len(text) <= limit * 4 else line[: limit - 1] + "…"
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if number in (float("inf"), float("-inf")):
-        raise ValueError(text)
-    return number
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(name)
-
-
-_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_no_constant)
-
-
 def mend(text: str) -> tuple[str, str]:
     """Return `text` with its surrogates mended, and a high one at its end, held back for the next call.
 
     Halves that stand together become their character; lone ones become U+FFFD.
     """
-    if not _SURROGATE.search(text):
+    if not _has_halves(text):
         return text, ""
     held = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
-    paired = _paired(text[:-1] if held else text)
-    return _SURROGATE.sub("\ufffd", paired), held
+    return _SURROGATE.sub("\ufffd", _paired(text[:-1] if held else text)), held
 
 
 def _paired(text: str) -> str:
     """Join the surrogates that came in two parts; lone ones stay, their other half may still come."""
+    if not _has_halves(text):
+        return text
+    return _PAIR.sub(lambda found: found[0].encode("utf-16", "surrogatepass").decode("utf-16"), text)
+
+
+def _has_halves(text: str) -> bool:
+    """Whether there are surrogates; trying to encode finds them ten times faster than a regex."""
     try:
-        text.encode()
+        return not text.isascii() and not text.encode()
     except UnicodeEncodeError:
-        return _PAIR.sub(lambda found: found[0].encode("utf-16", "surrogatepass").decode("utf-16"), text)
-    return text
+        return True
 
 
 __all__ = [

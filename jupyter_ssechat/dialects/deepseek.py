@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from ..errors import InvalidData
-from ..message import failed
-from ..patches import Patch, PatchDecoder, excerpt, loads
+from ..message import SILENT, failed
+from ..patches import Patch, PatchDecoder
 from ..sse import ServerSentEvent
+from ..wire_json import as_object, excerpt, loads
 
 _FIGURES = ("usage", "accumulated_token_usage", "elapsed_secs", "thinking_elapsed_secs")
 
@@ -33,7 +34,7 @@ class DeepSeek:
 
     def ignored(self, event_name: str, comments: list[str]) -> list[Patch]:
         """Turn an ``event: error`` without data into a failure."""
-        return self._fail(("error", " ".join(comments) or "the server gave no reason")) if event_name == "error" else []
+        return self._fail(("error", " ".join(comments) or SILENT)) if event_name == "error" else []
 
     def finish(self) -> list[Patch]:
         """Nothing: this wire says its end by the status, and a body that ends before it was cut."""
@@ -61,12 +62,14 @@ def whole_message(envelope: dict[str, Any]) -> list[Patch]:
 
     biz_code 22 with a message in biz_data is that message; anything else is a failure.
     """
-    data: dict[str, Any] = _object(envelope.get("data"))
-    found = _object(data.get("biz_data"))
+    data: dict[str, Any] = as_object(envelope.get("data"))
+    found = as_object(data.get("biz_data"))
     if data.get("biz_code") == 22 and found:
-        message = _object(found.get("response")) or _object(found.get("message")) or found
+        message = as_object(found.get("response")) or as_object(found.get("message")) or found
         return [Patch("", "SET", {"response": message})]
-    return failed(*(_complaint(envelope) or ("not_an_event_stream", "a JSON answer without a message, not a stream")))
+    return failed(
+        *(_complaint(envelope) or ("not_an_event_stream", "a JSON answer without a message, not a stream"))
+    )
 
 
 def _frames(data: str) -> list[Any]:
@@ -81,13 +84,13 @@ def _frames(data: str) -> list[Any]:
 
 def _complaint(frame: Any) -> tuple[str, str] | None:
     """What a frame complains of, (type, message): an error object, or an envelope with a code."""
-    fields = _object(frame)
+    fields = as_object(frame)
     if "v" in fields:
         return None
     if fields.get("type") == "error":
         said = fields.get("content") or fields.get("message") or fields.get("msg")
-        return str(fields.get("finish_reason") or fields.get("code") or "error"), str(said or "the server gave no reason")
-    inner = _object(fields.get("data"))
+        return str(fields.get("finish_reason") or fields.get("code") or "error"), str(said or SILENT)
+    inner = as_object(fields.get("data"))
     for name, code, said in (
         ("biz_code", inner.get("biz_code"), inner.get("biz_msg")),
         ("code", fields.get("code"), fields.get("msg")),
@@ -102,8 +105,8 @@ def _spoken(data: str) -> tuple[str, str]:
     try:
         decoded = loads(data)
     except InvalidData:
-        return "error", excerpt(data, 500) or "the server gave no reason"
-    return _complaint(decoded) or ("error", excerpt(str(_object(decoded).get("message") or data), 500))
+        return "error", excerpt(data, 500) or SILENT
+    return _complaint(decoded) or ("error", excerpt(str(as_object(decoded).get("message") or data), 500))
 
 
 def _ends(patch: Patch) -> bool:
@@ -114,16 +117,12 @@ def _ends(patch: Patch) -> bool:
         case "response/status":
             status = patch.value
         case "response":
-            status = _object(patch.value).get("status")
+            status = as_object(patch.value).get("status")
         case "":
-            status = _object(_object(patch.value).get("response")).get("status")
+            status = as_object(as_object(patch.value).get("response")).get("status")
         case _:
             return False
     return isinstance(status, str) and status not in ("", "WIP")
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 __all__ = ["DeepSeek", "whole_message"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from ..errors import InvalidData
-from ..message import failed, filtered, finished
-from ..patches import Patch, excerpt, loads
+from ..message import SILENT, failed, filtered, finished
+from ..patches import Patch
 from ..sse import ServerSentEvent
+from ..wire_json import as_list, as_object, as_text, excerpt, is_list, loads
 from .think_tags import ThinkTags
 
 THINKING = "response/thinking_content"
@@ -47,11 +48,11 @@ class OpenAIChat:
             return self._fail(*_spoken(event.data))
         if not event.data.strip():
             return []
-        return self._chunk(_object(loads(event.data)))
+        return self._chunk(as_object(loads(event.data)))
 
     def ignored(self, event_name: str, comments: list[str]) -> list[Patch]:
         """Turn an ``event: error`` that has only a comment into a failure, as early Dynamo sends it."""
-        return self._fail("error", " ".join(comments) or _SILENT) if event_name == "error" else []
+        return self._fail("error", " ".join(comments) or SILENT) if event_name == "error" else []
 
     def finish(self) -> list[Patch]:
         """Seal an answer whose finish_reason was seen but no ``[DONE]``; [] when it was cut."""
@@ -79,12 +80,12 @@ class OpenAIChat:
         return [Patch("response/model", "SET", model)]
 
     def _delta(self, choice: dict[str, Any]) -> list[Patch]:
-        delta = _object(choice.get("delta")) or _object(choice.get("message"))
+        delta = as_object(choice.get("delta")) or as_object(choice.get("message"))
         if not delta:
             return []
         thinking, content = _texts(delta.get("content"))
         thinking = _reasoning(delta) or thinking
-        content += _string(delta.get("refusal"))
+        content += as_text(delta.get("refusal"))
         patches: list[Patch] = []
         if thinking:
             patches += [*self._tags.flush(), Patch(THINKING, "APPEND", thinking)]
@@ -94,8 +95,8 @@ class OpenAIChat:
         return patches + self._calls.feed(delta)
 
     def _note_usage(self, chunk: dict[str, Any]) -> None:
-        groq = _object(chunk.get("x_groq"))
-        usage = _object(chunk.get("usage")) or _object(groq.get("usage"))
+        groq = as_object(chunk.get("x_groq"))
+        usage = as_object(chunk.get("usage")) or as_object(groq.get("usage"))
         if usage:
             self._usage = usage
 
@@ -115,10 +116,9 @@ class OpenAIChat:
         if reason in _FAILURES:
             return self._fail(reason, _FAILURES[reason])
         self._ended = True
+        seal = finished("length" if reason in _CUT else reason)
         if reason == "content_filter":
             seal = filtered()
-        else:
-            seal = finished("length" if reason in _CUT else reason)
         return self._tags.flush() + self._tell_usage() + seal
 
     def _fail(self, type: str, message: str) -> list[Patch]:
@@ -140,17 +140,16 @@ class ToolCalls:
 
     def feed(self, delta: dict[str, Any]) -> list[Patch]:
         """Translate the tool calls of one delta, also in the older ``function_call`` form."""
-        found = delta.get("tool_calls")
-        calls = [_object(one) for one in cast("list[Any]", found)] if isinstance(found, list) else []
-        if function := _object(delta.get("function_call")):
+        calls = [as_object(one) for one in as_list(delta.get("tool_calls"))]
+        if function := as_object(delta.get("function_call")):
             calls.append({"index": 0, "function": function})
         return [patch for place, call in enumerate(calls) for patch in self._one(call, place)]
 
     def _one(self, call: dict[str, Any], default: int) -> list[Patch]:
         index = call.get("index")
         index = index if isinstance(index, int) else default
-        id, function = _string(call.get("id")), _object(call.get("function"))
-        name, arguments = _string(function.get("name")), _string(function.get("arguments"))
+        id, function = as_text(call.get("id")), as_object(call.get("function"))
+        name, arguments = as_text(function.get("name")), as_text(function.get("arguments"))
         place = self._places.get(index)
         # Some servers give every call the index 0: a new id is then a new call.
         if place is None or (id and self._calls[place]["id"] not in ("", id)):
@@ -169,58 +168,58 @@ class ToolCalls:
     def _open(self, index: int, id: str, name: str, arguments: str) -> list[Patch]:
         self._places[index] = len(self._calls)
         self._calls.append({"id": id, "name": name})
-        call = {"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+        call = {
+            "index": index,
+            "id": id,
+            "type": "function",
+            "function": {"name": name, "arguments": arguments},
+        }
         return [Patch(TOOL_CALLS, "APPEND", [call])]
-
-
-_SILENT = "the server gave no reason"
 
 
 def _first_choice(chunk: dict[str, Any]) -> dict[str, Any]:
     """Return the choice with index 0 (or none, which means 0); {} when there is none."""
-    choices = chunk.get("choices")
-    found = [_object(one) for one in cast("list[Any]", choices)] if isinstance(choices, list) else []
-    return next((one for one in found if one.get("index") in (0, None)), {})
+    choices = map(as_object, as_list(chunk.get("choices")))
+    return next((one for one in choices if one.get("index") in (0, None)), as_object(None))
 
 
 def _reasoning(delta: dict[str, Any]) -> str:
     """Return the thinking of a delta: one of its fields, never two together, for they repeat each other."""
     for name in ("reasoning_content", "reasoning"):
-        if text := _string(delta.get(name)):
+        if text := as_text(delta.get(name)):
             return text
-    details = delta.get("reasoning_details")
-    parts = [_object(one) for one in cast("list[Any]", details)] if isinstance(details, list) else []
-    return "".join(_string(part.get("text")) or _string(part.get("summary")) for part in parts)
+    parts = map(as_object, as_list(delta.get("reasoning_details")))
+    return "".join(as_text(part.get("text")) or as_text(part.get("summary")) for part in parts)
 
 
 def _texts(content: Any) -> tuple[str, str]:
     """Return (thinking, answer) of a ``content`` field: text, null, or a list of parts as Mistral sends."""
-    if not isinstance(content, list):
-        return "", _string(content)
+    if not is_list(content):
+        return "", as_text(content)
     thinking, answer = "", ""
-    for part in cast("list[Any]", content):
-        fields = _object(part)
+    for part in content:
+        fields = as_object(part)
         if fields.get("type") == "thinking":
             inner = fields.get("thinking")
-            thinking += _string(inner) or _texts(inner)[1]
+            thinking += as_text(inner) or _texts(inner)[1]
         else:
-            answer += _string(part) or _string(fields.get("text")) or _string(fields.get("refusal"))
+            answer += as_text(part) or as_text(fields.get("text")) or as_text(fields.get("refusal"))
     return thinking, answer
 
 
 def _error(chunk: dict[str, Any]) -> tuple[str, str] | None:
     """Return (type, message) of a chunk that is, or brings, an error; only a non-null one is an error."""
-    for found in (chunk.get("error"), _object(chunk.get("x_groq")).get("error")):
+    for found in (chunk.get("error"), as_object(chunk.get("x_groq")).get("error")):
         if found is not None:
             return _said(found)
     return _said(chunk) if chunk.get("object") == "error" else None
 
 
 def _said(error: Any) -> tuple[str, str]:
-    fields = _object(error)
+    fields = as_object(error)
     kind = fields.get("type") or fields.get("code") or "upstream_error"
     said = fields.get("message") or fields.get("detail") or (error if isinstance(error, str) else None)
-    return str(kind), excerpt(str(said or _SILENT), 500)
+    return str(kind), excerpt(str(said or SILENT), 500)
 
 
 def _spoken(data: str) -> tuple[str, str]:
@@ -228,16 +227,8 @@ def _spoken(data: str) -> tuple[str, str]:
     try:
         decoded = loads(data)
     except InvalidData:
-        return "error", excerpt(data, 500) or _SILENT
-    return _said(_object(decoded).get("error") or decoded)
-
-
-def _string(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+        return "error", excerpt(data, 500) or SILENT
+    return _said(as_object(decoded).get("error") or decoded)
 
 
 __all__ = ["OpenAIChat", "ToolCalls"]
