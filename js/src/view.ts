@@ -36,7 +36,7 @@ export class View {
     this.#resume = makeButton("resume", () => session.controls.press("resume"));
     this.#copy = makeButton("copy", () => this.#copyAnswer());
     write(this.#copy, "Copy");
-    this.#copy.setAttribute("aria-label", "Copy the answer");
+    this.#copy.title = "Copy the answer";
     const bar = make("div", "bar", {}, this.#status.element, this.#stop, this.#resume);
     this.#body = make("div", "body", {}, this.#thinking.element, this.#answer.element);
     this.#footer = make("div", "footer", {}, this.#figures.element, this.#copy);
@@ -142,9 +142,9 @@ export class View {
   }
 }
 
-function label(button: HTMLButtonElement, text: string, name: string, busy: boolean): void {
+function label(button: HTMLButtonElement, text: string, title: string, busy: boolean): void {
   write(button, text);
-  button.setAttribute("aria-label", name);
+  button.title = title;
   // Not `disabled`, which would take the focus away.
   button.setAttribute("aria-disabled", String(busy));
 }
