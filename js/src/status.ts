@@ -12,7 +12,7 @@ const WORDS: Record<Phase, string> = {
   waiting: "Waiting for the first token…",
   thinking: "Thinking…",
   answering: "Answering…",
-  stalled: "Stalled",
+  stalled: "Stalled,",
   reconnecting: "Reconnecting…",
   finished: "Finished",
   stopped: "Stopped",

@@ -158,7 +158,7 @@ describe("an answer as it streams", () => {
     clock.advance(14_000);
     clock.paint();
     expect(root.dataset["phase"]).toBe("stalled");
-    expect(find("seen").textContent).toMatch(/Stalled.*nothing for 14 s/);
+    expect(find("seen").textContent).toMatch(/Stalled,.*nothing for 14 s/);
     batch(2, say("b"));
     expect(root.dataset["phase"]).toBe("answering");
   });
