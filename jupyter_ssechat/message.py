@@ -150,7 +150,7 @@ class Message:
         before = self.thinking, self.content
         if not self.document.apply(patch):
             return ()
-        if patch.path in ("", "response"):  # a new snapshot is a new truth
+        if _is_snapshot(patch):  # a new truth
             self._interrupted, self._failure = False, None
         self._hot_path, self._shown = "", None
         self._texts = {"thinking": None, "content": None}
@@ -220,8 +220,10 @@ class Message:
             return None
         if status == "failed":
             return "error"
-        said, reason = self.document.get("response/finish_reason"), self._state()[1]
-        return said if isinstance(said, str) and said and status != "filtered" else reason
+        said, wire = self.document.get("response/finish_reason"), self.document.get("response/status")
+        if wire in ("FINISHED", "INCOMPLETE") and isinstance(said, str) and said:
+            return said
+        return self._state()[1]
 
     def _state(self) -> tuple[Status, str | None]:
         wire = self.document.get("response/status")
@@ -315,6 +317,10 @@ def _shows_text(path: str) -> bool:
         return False
     segments = path.split("/")
     return segments[1] == "fragments" and (len(segments) < 4 or segments[3] in ("content", "type"))
+
+
+def _is_snapshot(patch: Patch) -> bool:
+    return patch.path == "response" or (patch.path == "" and "response" in as_object(patch.value))
 
 
 def _fragment_index(path: str, count: int) -> int | None:
