@@ -63,7 +63,7 @@ js-check: js/node_modules/.installed
 	cd js && npm run check && npm test
 
 js/node_modules/.installed: js/package.json js/package-lock.json | tools
-	cd js && npm install --no-fund --no-audit
+	cd js && npm ci
 	@touch $@
 
 $(BUNDLE): $(JS_SOURCES) js/node_modules/.installed
