@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from .dialects import DeepSeek, Translation
+from .dialects import DeepSeek
 from .errors import (
     ConnectionFailed,
     Expired,
@@ -28,6 +28,7 @@ from .errors import (
 from .message import Delta, Message
 from .patches import Patch, loads
 from .sse import ServerSentEvent
+from .translation import Translation
 from .transport import Answer, EventSource, Transport
 
 RETRY_SECONDS = (0.0, 0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 8.0)

@@ -11,10 +11,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 from . import demo
 from .continuation import Overlap, ask_to_go_on
-from .dialects import OpenAIChat, Translation
+from .dialects import OpenAIChat
 from .errors import BadInput, ConnectionFailed, StreamError, UpstreamError
 from .message import finished
 from .patches import Patch
+from .translation import Translation
 from .transport import Answer, EventSource, Transport
 
 THINKING, CONTENT = "response/thinking_content", "response/content"

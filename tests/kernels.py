@@ -230,6 +230,8 @@ class Kernel:
             return
         if message["header"]["msg_type"].startswith("comm_"):
             self._take_comm(message["header"]["msg_type"], message["content"])
+        elif message["header"]["msg_type"] == "update_display_data":
+            self._update_displays(message["content"])  # whatever request it answers, as in JupyterLab
         elif (cell := self.cells.get(message["parent_header"].get("msg_id", ""))) is not None:
             self._take_output(cell, message["header"]["msg_type"], message["content"])
 
@@ -238,8 +240,6 @@ class Kernel:
             case "status" if content["execution_state"] == "idle":
                 cell.reply = self._reply_to(cell)
                 cell.running = False
-            case "update_display_data":
-                self._update_displays(content)
             case "clear_output":
                 cell._clear = bool(content["wait"])
                 cell.outputs = cell.outputs if cell._clear else []
