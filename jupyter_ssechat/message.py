@@ -377,17 +377,35 @@ def failed(type: str, message: str) -> list[Patch]:
     return [reason, Patch("response/error", "SET", Failure(type, message).to_dict()), status]
 
 
+def ends(patch: Patch) -> bool:
+    """Whether `patch` brings a status that is terminal."""
+    if patch.op != "SET":
+        return False
+    match patch.path:
+        case "response/status":
+            status = patch.value
+        case "response":
+            status = as_object(patch.value).get("status")
+        case "":
+            status = as_object(as_object(patch.value).get("response")).get("status")
+        case _:
+            return False
+    return isinstance(status, str) and status not in ("", "WIP")
+
+
 def _sealed(status: str, finish_reason: str) -> list[Patch]:
     return [Patch("response/finish_reason", "SET", finish_reason), Patch("response/status", "SET", status)]
 
 
 __all__ = [
+    "SILENT",
     "Delta",
     "Failure",
     "Kind",
     "Message",
     "Status",
     "Usage",
+    "ends",
     "failed",
     "filtered",
     "finished",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import InvalidData
-from ..message import SILENT, failed
+from ..message import SILENT, ends, failed
 from ..patches import Patch, PatchDecoder
 from ..sse import ServerSentEvent
 from ..wire_json import as_object, excerpt, loads
@@ -47,7 +47,7 @@ class DeepSeek:
         if self._ended:
             return [patch for patch in patches if patch.path.rpartition("/")[2] in _FIGURES]
         # Within the frame that ends it all patches count: a recall may set the status first, the text after.
-        self._ended = any(_ends(patch) for patch in patches)
+        self._ended = any(map(ends, patches))
         return patches
 
     def _fail(self, complaint: tuple[str, str] | None) -> list[Patch]:
@@ -107,22 +107,6 @@ def _spoken(data: str) -> tuple[str, str]:
     except InvalidData:
         return "error", excerpt(data, 500) or SILENT
     return _complaint(decoded) or ("error", excerpt(str(as_object(decoded).get("message") or data), 500))
-
-
-def _ends(patch: Patch) -> bool:
-    """Whether `patch` brings a status other than WIP."""
-    if patch.op != "SET":
-        return False
-    match patch.path:
-        case "response/status":
-            status = patch.value
-        case "response":
-            status = as_object(patch.value).get("status")
-        case "":
-            status = as_object(as_object(patch.value).get("response")).get("status")
-        case _:
-            return False
-    return isinstance(status, str) and status not in ("", "WIP")
 
 
 __all__ = ["DeepSeek", "whole_message"]

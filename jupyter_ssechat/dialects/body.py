@@ -1,0 +1,96 @@
+"""Bytes of one HTTP body → patches: decoder and dialect in one, with every failure told as a patch."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from ..errors import InvalidData, StreamError
+from ..message import ends, failed
+from ..patches import Patch
+from ..sse import MAX_EVENT_BYTES, ServerSentEvent, SSEDecoder
+from ..wire_json import as_object, as_text, loads
+from .deepseek import DeepSeek
+from .openai_chat import OpenAIChat
+
+# Stands among the events where a block was ignored; no name on the wire holds a newline.
+_IGNORED = ServerSentEvent(event="\n")
+
+
+class Body:
+    """Reads one body in the dialect given, or in the one that its first event speaks.
+
+    What cannot be read (a StreamError) ends the answer as failed, after all that came before it. Ignored
+    blocks reach the dialect in their place.
+    """
+
+    def __init__(
+        self, dialect: DeepSeek | OpenAIChat | None = None, *, max_event_bytes: int = MAX_EVENT_BYTES
+    ) -> None:
+        self._dialect = dialect
+        self._decoder = SSEDecoder(max_event_bytes, lenient_end=True, on_ignored=self._ignore)
+        self._ignored: deque[tuple[str, list[str]]] = deque()
+        self._ended = False
+        self._broken = False
+
+    def feed(self, chunk: bytes) -> list[Patch]:
+        """Take the next bytes; never raises."""
+        try:
+            events = [] if self._broken else self._decoder.feed(chunk)
+        except StreamError as error:
+            return self._fail(error)
+        return self._patches(events)
+
+    def finish(self) -> list[Patch]:
+        """Take the end of the body; [] when it was cut."""
+        if self._broken:
+            return []
+        try:
+            # The unfinished event is discarded, as the specification asks, but for one that says the end.
+            last = [event for event in self._decoder.finish() if event.data == "[DONE]"]
+        except StreamError as error:
+            return self._fail(error)
+        return self._patches(last) + (self._dialect.finish() if self._dialect else [])
+
+    def _ignore(self, event_name: str, comments: list[str]) -> ServerSentEvent:
+        self._ignored.append((event_name, comments))
+        return _IGNORED
+
+    def _patches(self, events: list[ServerSentEvent]) -> list[Patch]:
+        patches: list[Patch] = []
+        try:
+            for event in events:
+                patches += self._translate(event)
+        except StreamError as error:
+            return patches + self._fail(error)
+        finally:
+            self._ended = self._ended or any(map(ends, patches))
+        return patches
+
+    def _translate(self, event: ServerSentEvent) -> list[Patch]:
+        if event is _IGNORED:
+            name, comments = self._ignored.popleft()
+            return (self._dialect or DeepSeek()).ignored(name, comments)
+        if self._dialect is None:
+            self._dialect = spoken_in(event)()
+        return self._dialect.feed(event)
+
+    def _fail(self, error: StreamError) -> list[Patch]:
+        self._broken = True
+        return [] if self._ended else failed(error.type, str(error))
+
+
+def spoken_in(event: ServerSentEvent) -> type[DeepSeek] | type[OpenAIChat]:
+    """Tell the dialect of a stream by its first event."""
+    if event.event not in ("message", "error"):
+        return DeepSeek
+    if event.event == "error" or event.data.strip() == "[DONE]":
+        return OpenAIChat
+    try:
+        first = as_object(loads(event.data))
+    except InvalidData:
+        return DeepSeek
+    chunk = as_text(first.get("object")).startswith("chat.completion")
+    return OpenAIChat if chunk or "choices" in first or "error" in first else DeepSeek
+
+
+__all__ = ["Body", "spoken_in"]
