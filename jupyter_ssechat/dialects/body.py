@@ -59,11 +59,11 @@ class Body:
         patches: list[Patch] = []
         try:
             for event in events:
-                patches += self._translate(event)
+                told = self._translate(event)
+                self._ended = self._ended or any(map(ends, told))
+                patches += told
         except StreamError as error:
-            return patches + self._fail(error)
-        finally:
-            self._ended = self._ended or any(map(ends, patches))
+            patches += self._fail(error)
         return patches
 
     def _translate(self, event: ServerSentEvent) -> list[Patch]:

@@ -1,0 +1,435 @@
+"""Every dialect against one contract, over every recorded stream, wherever it is cut."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyter_ssechat.dialects import DIALECTS, Body, DeepSeek, Dialect, OpenAIChat
+from jupyter_ssechat.dialects.deepseek import whole_message
+from jupyter_ssechat.errors import InvalidData
+from jupyter_ssechat.message import Delta, Message, ends
+from jupyter_ssechat.patches import Patch
+from jupyter_ssechat.sse import ServerSentEvent, SSEDecoder
+
+WIRE = Path(__file__).parent / "wire"
+EXPECTED: dict[str, Any] = json.loads((WIRE / "expected.json").read_text("utf-8"))
+STREAMS = sorted(name for name in EXPECTED if name.endswith(".sse"))
+FIGURES = ("usage", "accumulated_token_usage", "elapsed_secs", "thinking_elapsed_secs")
+# The first bytes in a stream that could be taken for an end; everything before them must be open.
+MARK = re.compile(
+    rb'"(?:FINISHED|INCOMPLETE|CONTENT_FILTER|TIMEOUT|CONTEXT_LENGTH_EXCEEDED)"'
+    rb'|"finish_reason":\s?"|\[DONE\]|"type":"error"|"error":|event: error|"code":4'
+)
+
+every_stream = pytest.mark.parametrize("name", STREAMS)
+
+
+def read(name: str, *chunks: bytes, told: bool = True) -> Message:
+    """The message that these chunks come to, in the stream's own dialect or in the one detected."""
+    body = Body(DIALECTS[EXPECTED[name]["dialect"]]() if told else None)
+    message = Message()
+    for patches in (*map(body.feed, chunks), body.finish()):
+        for patch in patches:
+            message.apply(patch)
+    message.interrupt()
+    return message
+
+
+def patches_of(dialect: Dialect, stream: bytes) -> list[Patch]:
+    return [patch for event in SSEDecoder().feed(stream) for patch in dialect.feed(event)] + dialect.finish()
+
+
+def test_every_recorded_stream_has_its_expectation() -> None:
+    assert {path.name for path in WIRE.glob("*.sse")} == set(STREAMS)
+
+
+@every_stream
+def test_a_stream_comes_to_its_message(name: str) -> None:
+    stream = (WIRE / name).read_bytes()
+    assert read(name, stream).to_dict() == EXPECTED[name]["message"]
+    assert read(name, stream, told=False).to_dict() == EXPECTED[name]["message"]
+
+
+@every_stream
+def test_a_stream_comes_to_the_same_message_at_every_byte_boundary(name: str) -> None:
+    stream, expected = (WIRE / name).read_bytes(), EXPECTED[name]["message"]
+    assert read(name, *(stream[at : at + 1] for at in range(len(stream)))).to_dict() == expected
+    for at in range(1, len(stream)):
+        assert read(name, stream[:at], stream[at:]).to_dict() == expected
+
+
+@every_stream
+def test_no_prefix_is_finished_before_the_stream_says_so(name: str) -> None:
+    stream, whole = (WIRE / name).read_bytes(), EXPECTED[name]["message"]
+    mark = MARK.search(stream)
+    for at in range(len(stream)):
+        message = read(name, stream[:at])
+        if mark is None or at <= mark.start():
+            assert message.status == "interrupted"
+        assert message.status in ("interrupted", whole["status"])
+        assert message.status == "interrupted" or (message.finish_reason, message.error) != (None, None)
+
+
+@every_stream
+def test_the_text_of_a_prefix_is_a_prefix_of_the_text(name: str) -> None:
+    stream, whole = (WIRE / name).read_bytes(), EXPECTED[name]["message"]
+    if "recall" in name or "closed_only" in name:  # text that is taken back
+        return
+    for at in range(0, len(stream), 7):
+        message = read(name, stream[:at])
+        assert whole["thinking"].startswith(message.thinking)
+        assert whole["content"].startswith(message.content)
+
+
+@every_stream
+def test_the_deltas_add_up_to_the_text(name: str) -> None:
+    shown = {"thinking": "", "content": ""}
+    message = Message()
+    for patch in patches_of(DIALECTS[EXPECTED[name]["dialect"]](), (WIRE / name).read_bytes()):
+        for delta in message.apply(patch):
+            shown[delta.kind] = delta.text if delta.replaces else shown[delta.kind] + delta.text
+    assert shown == {"thinking": message.thinking, "content": message.content}
+
+
+@every_stream
+def test_patches_are_absolute_and_after_the_end_only_figures_follow(name: str) -> None:
+    dialect = DIALECTS[EXPECTED[name]["dialect"]]()
+    ended = False
+    for event in SSEDecoder().feed((WIRE / name).read_bytes()):
+        patches = dialect.feed(event)
+        for patch in patches:
+            assert patch.path.startswith("response/") or (patch.path == "" and "response" in patch.value)
+            assert not ended or patch.path.rpartition("/")[2] in FIGURES
+        ended = ended or any(map(ends, patches))
+    assert not ended or not any(map(ends, dialect.finish()))
+
+
+@pytest.mark.parametrize("name", sorted(DIALECTS))
+def test_a_body_that_ends_at_once_is_cut(name: str) -> None:
+    assert DIALECTS[name]().finish() == []
+
+
+@pytest.mark.parametrize("name", sorted(DIALECTS))
+def test_data_that_is_not_json_raises(name: str) -> None:
+    with pytest.raises(InvalidData):
+        DIALECTS[name]().feed(ServerSentEvent(data="{not json"))
+
+
+@pytest.mark.parametrize("name", sorted(DIALECTS))
+@pytest.mark.parametrize(
+    "data", ["null", "[]", "1", '"text"', "{}", '{"choices":[null,5,{}]}', '{"choices":{}}']
+)
+def test_json_that_says_nothing_changes_nothing(name: str, data: str) -> None:
+    assert DIALECTS[name]().feed(ServerSentEvent(data=data)) == []
+
+
+@pytest.mark.parametrize("name", sorted(DIALECTS))
+def test_an_ignored_error_event_is_a_failure(name: str) -> None:
+    dialect = DIALECTS[name]()
+    assert dialect.ignored("", ["keep-alive"]) == dialect.ignored("ping", []) == []
+    message = after(dialect.ignored("error", ["out of", "memory"]))
+    assert (message.status, message.error and message.error.message) == ("failed", "out of memory")
+    assert dialect.ignored("error", []) == []
+
+
+@pytest.mark.parametrize("name", sorted(DIALECTS))
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ('{"error":{"message":"no","type":"t"}}', "no"),
+        ('{"message":"no"}', "no"),
+        ("plain words", "plain words"),
+        ("", ""),
+    ],
+)
+def test_an_error_event_is_a_failure_whatever_its_shape(name: str, data: str, said: str) -> None:
+    message = after(DIALECTS[name]().feed(ServerSentEvent("error", data)))
+    assert message.status == "failed"
+    assert message.error is not None
+    assert said in message.error.message
+    assert message.error.message
+
+
+def after(patches: list[Patch], message: Message | None = None) -> Message:
+    message = message or Message()
+    for patch in patches:
+        message.apply(patch)
+    return message
+
+
+def chunk(delta: dict[str, Any] | None = None, reason: str | None = None, **fields: Any) -> ServerSentEvent:
+    choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": reason}]
+    return ServerSentEvent(data=json.dumps({"choices": choices, **fields}))
+
+
+def chat(*events: ServerSentEvent, done: bool = True) -> Message:
+    """The message of these chunks; [DONE] at their end."""
+    dialect = OpenAIChat()
+    end = [ServerSentEvent(data="[DONE]")] if done else []
+    return after([patch for event in (*events, *end) for patch in dialect.feed(event)] + dialect.finish())
+
+
+def test_of_two_reasoning_fields_one_counts() -> None:
+    both = {"reasoning_content": "a", "reasoning": "a", "reasoning_details": [{"text": "a"}]}
+    assert (
+        chat(
+            chunk(both),
+            chunk({"reasoning": "b"}),
+            chunk({"reasoning_details": [{"text": "c"}, {"summary": "d"}]}),
+        ).thinking
+        == "abcd"
+    )
+
+
+@pytest.mark.parametrize("content", [None, "", [], [None], {"text": "x"}, 5])
+def test_content_that_is_no_text_is_none(content: Any) -> None:
+    assert chat(chunk({"content": content})).content == ""
+
+
+def test_the_last_usage_that_is_not_null_wins() -> None:
+    usage = [{"prompt_tokens": 1, "completion_tokens": n, "total_tokens": 1 + n} for n in range(4)]
+    message = chat(
+        chunk({"content": "a"}, usage=usage[1]),
+        chunk({}, "stop", usage=usage[2]),
+        chunk(usage=None),
+        chunk(x_groq={"usage": usage[3]}),
+        chunk(usage=None),
+    )
+    assert message.usage is not None
+    assert message.usage.to_dict() == usage[3]
+
+
+def test_usage_after_done_still_counts() -> None:
+    dialect = OpenAIChat()
+    message = after(
+        dialect.feed(chunk({"content": "a"}, "stop")) + dialect.feed(ServerSentEvent(data="[DONE]"))
+    )
+    assert (message.status, message.usage) == ("finished", None)
+    late = dialect.feed(chunk({"content": "late"}, usage={"total_tokens": 7}))
+    assert after(late, message).usage is not None
+    assert message.content == "a"
+    assert message.status == "finished"
+
+
+def test_usage_on_every_chunk_is_not_told_with_every_token() -> None:
+    dialect = OpenAIChat()
+    told = [dialect.feed(chunk({"content": "a"}, usage={"total_tokens": n})) for n in range(5)]
+    assert {patch.path for patches in told for patch in patches} == {"response/content"}
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "ours"),
+    [
+        ("stop", "finished", "stop"),
+        ("tool_calls", "finished", "tool_calls"),
+        ("length", "finished", "length"),
+        ("model_length", "finished", "length"),
+        ("content_filter", "filtered", "content_filter"),
+        ("insufficient_system_resource", "failed", "error"),
+        ("error", "failed", "error"),
+    ],
+)
+@pytest.mark.parametrize("done", [True, False])
+def test_finish_reasons_become_states(reason: str, status: str, ours: str, done: bool) -> None:
+    message = chat(chunk({"content": "a"}), chunk({}, reason), done=done)
+    assert (message.status, message.finish_reason, message.content) == (status, ours, "a")
+
+
+def test_a_finish_reason_is_not_the_end() -> None:
+    dialect = OpenAIChat()
+    assert not any(map(ends, dialect.feed(chunk({"content": "a"}, "stop"))))
+
+
+@pytest.mark.parametrize(
+    ("fields", "type", "said"),
+    [
+        ({"error": {"message": "no", "type": "t", "code": 500}}, "t", "no"),
+        ({"error": {"message": "no", "code": "c"}}, "c", "no"),
+        ({"error": "no"}, "upstream_error", "no"),
+        ({"error": {}}, "upstream_error", "the server gave no reason"),
+        ({"object": "error", "message": "no", "type": "BadRequestError"}, "BadRequestError", "no"),
+        ({"x_groq": {"error": "no"}}, "upstream_error", "no"),
+    ],
+)
+def test_errors_in_a_chunk_fail_and_keep_the_text(fields: dict[str, Any], type: str, said: str) -> None:
+    message = chat(chunk({"content": "a"}), chunk({"content": "b"}, "error", **fields))
+    assert (message.status, message.content) == ("failed", "ab")
+    assert message.error is not None
+    assert message.error.to_dict() == {"type": type, "message": said}
+
+
+def test_a_null_error_is_none() -> None:
+    assert chat(chunk({"content": "a"}, error=None)).status == "finished"
+
+
+def tagged(*contents: str, **options: bool) -> tuple[str, str]:
+    dialect = OpenAIChat(**options)
+    events = [chunk({"content": content}) for content in contents] + [ServerSentEvent(data="[DONE]")]
+    message = after([patch for event in events for patch in dialect.feed(event)])
+    return message.thinking, message.content
+
+
+@pytest.mark.parametrize(
+    ("content", "thinking", "answer"),
+    [
+        ("<think>a</think>b", "a", "b"),
+        ("\n <think>\n\na\n</think>\n\nb", "a\n", "b"),
+        ("<think>\n\n</think>\n\nb", "", "b"),
+        ("<think>a", "a", ""),
+        ("<think>a</thi", "a</thi", ""),
+        ("<think>a</think>b <think>c</think>", "a", "b <think>c</think>"),
+        ("a</think>\nb", "a", "b"),
+        ("a</think>b</think>c", "a", "b</think>c"),
+        ("say `</think>` or </think>", "", "say `</think>` or </think>"),
+        ("b <think>c</think>", "", "b <think>c</think>"),
+        ("<thin air", "", "<thin air"),
+        ("<", "", "<"),
+        ("  \n", "", "  \n"),
+        ("<b>x</b>", "", "<b>x</b>"),
+    ],
+)
+def test_inline_think_tags_count_at_the_beginning_however_they_are_cut(
+    content: str, thinking: str, answer: str
+) -> None:
+    assert tagged(content) == (thinking, answer)
+    assert tagged(*content) == (thinking, answer)
+    for at in range(len(content)):
+        assert tagged(content[:at], content[at:]) == (thinking, answer)
+
+
+def test_tags_are_text_where_thinking_has_its_own_field() -> None:
+    message = chat(chunk({"reasoning": "r"}), chunk({"content": "<think>a</think>"}))
+    assert (message.thinking, message.content) == ("r", "<think>a</think>")
+
+
+def test_tags_are_text_where_an_older_answer_goes_on() -> None:
+    assert tagged("a</think>b", continues=True) == ("", "a</think>b")
+
+
+def test_tool_calls_are_assembled_by_index() -> None:
+    def call(index: int | None, arguments: str, **fields: Any) -> ServerSentEvent:
+        one = {"index": index, "function": {"arguments": arguments, **fields.pop("function", {})}, **fields}
+        return chunk({"tool_calls": [one]})
+
+    message = chat(
+        call(1, "{", id="b", function={"name": "second"}),
+        call(0, "", id="a", function={"name": "first"}),
+        call(0, "{}"),
+        call(1, "}", id="b", function={"name": "second"}),
+        call(0, "[]", id="c", function={"name": "third"}),
+        chunk({}, "tool_calls"),
+    )
+    calls = message.document.get("response/tool_calls")
+    assert [(one["id"], one["function"]["name"], one["function"]["arguments"]) for one in calls] == [
+        ("b", "second", "{}"),
+        ("a", "first", "{}"),
+        ("c", "third", "[]"),
+    ]
+    assert message.finish_reason == "tool_calls"
+
+
+def test_the_older_function_call_is_a_tool_call() -> None:
+    message = chat(
+        chunk({"function_call": {"name": "f", "arguments": "{"}}),
+        chunk({"function_call": {"arguments": "}"}}),
+    )
+    assert message.document.get("response/tool_calls/0/function") == {"name": "f", "arguments": "{}"}
+    assert message.finish_reason == "tool_calls"
+
+
+def test_two_frames_in_one_event_both_count() -> None:
+    dialect = DeepSeek()
+    dialect.feed(ServerSentEvent(data='{"v":{"response":{"content":"","status":"WIP"}}}'))
+    dialect.feed(ServerSentEvent(data='{"v":"a","p":"response/content","o":"APPEND"}'))
+    patches = dialect.feed(
+        ServerSentEvent(data='{"v":"b"}\n{"v":"FINISHED","p":"response/status","o":"SET"}')
+    )
+    assert patches == [Patch("response/content", "APPEND", "b"), Patch("response/status", "SET", "FINISHED")]
+
+
+def test_a_quasi_status_ends_nothing() -> None:
+    dialect = DeepSeek()
+    inner = '{"p":"quasi_status","v":"FINISHED"},{"p":"fragments/0/status","v":"FINISHED"}'
+    frame = f'{{"p":"response","o":"BATCH","v":[{inner}]}}'
+    assert after(dialect.feed(ServerSentEvent(data=frame))).status == "streaming"
+
+
+def test_hints_that_are_no_errors_are_bookkeeping() -> None:
+    assert DeepSeek().feed(ServerSentEvent("hint", '{"type":"info","content":"c"}')) == []
+    assert DeepSeek().feed(ServerSentEvent("title", "not json")) == []
+
+
+def test_a_failure_after_the_end_changes_nothing() -> None:
+    dialect = DeepSeek()
+    dialect.feed(ServerSentEvent(data='{"v":{"response":{"status":"FINISHED"}}}'))
+    assert dialect.feed(ServerSentEvent("hint", '{"type":"error","content":"c"}')) == []
+
+
+def test_an_envelope_with_a_whole_message_is_that_message() -> None:
+    message = {"message_id": 8, "content": "all", "status": "FINISHED"}
+    for found in (message, {"response": message}, {"message": message}):
+        patches = whole_message({"code": 0, "data": {"biz_code": 22, "biz_data": found}})
+        assert after(patches).to_dict()["content"] == "all"
+    assert after(whole_message({"code": 0, "data": {"biz_code": 0, "biz_data": None}})).status == "failed"
+
+
+def test_a_body_fails_after_all_that_came_before_what_cannot_be_read() -> None:
+    whole = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\ndata: {broken\n\ndata: [DONE]\n\n'
+    body = Body()
+    message = after(body.feed(whole) + body.finish())
+    assert (message.status, message.content) == ("failed", "a")
+    assert message.error is not None
+    assert message.error.type == "invalid_data"
+    assert body.feed(b"data: {}\n\n") == []
+
+
+def test_an_event_above_the_cap_fails_the_body() -> None:
+    body = Body(max_event_bytes=100)
+    message = after(
+        body.feed(b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n' + b"data: " + b"x" * 200)
+        + body.finish()
+    )
+    assert (message.status, message.content) == ("failed", "a")
+    assert message.error is not None
+    assert message.error.type == "event_too_large"
+
+
+def test_what_cannot_be_read_after_the_end_changes_nothing() -> None:
+    body = Body()
+    message = after(body.feed(b"data: [DONE]\n\ndata: {broken\n\n") + body.finish())
+    assert message.status == "finished"
+
+
+def test_an_ignored_error_keeps_its_place_among_the_events() -> None:
+    stream = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\nevent: error\n: gone\n\ndata: [DONE]\n\n'
+    for body in (Body(), Body(OpenAIChat())):
+        message = after(body.feed(stream) + body.finish())
+        assert (message.status, message.content) == ("failed", "a")
+
+
+def test_an_unfinished_done_is_the_end_and_nothing_else_is() -> None:
+    text = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
+    for end, status in (
+        (b"data: [DONE]", "finished"),
+        (b'data: {"choices":[', "interrupted"),
+        (b"data: [DO", "interrupted"),
+    ):
+        body = Body()
+        message = after(body.feed(text + end) + body.finish())
+        message.interrupt()
+        assert (message.status, message.content) == (status, "a")
+
+
+def test_deltas_replace_what_is_recalled() -> None:
+    message = Message()
+    deltas = [
+        delta
+        for patch in patches_of(DeepSeek(), (WIRE / "synthetic_deepseek_recall.sse").read_bytes())
+        for delta in message.apply(patch)
+    ]
+    assert deltas[-1] == Delta("content", "Let us talk about something else.", replaces=True)
