@@ -38,13 +38,17 @@ PURE = [
     "dialects.think_tags",
     "dialects.deepseek",
     "dialects.openai_chat",
+    "dialects.body",
     "dialects",
+    "translation",
+    "replay",
 ]
 """The lowest floors: values in, values out. No clock, no thread, no socket, no Jupyter."""
 
 FLOORS = [
     *PURE,
     "continuation",
+    "prose",
     "projection",
     "demo_texts",
     "demo",
