@@ -273,7 +273,7 @@ def _sending(chat: Chat, prompt: str, turn: Turn | None, asking: dict[str, Any])
     """How to send a cell: anew, as another answer to the same prompt, or as an edit of the turn."""
     if turn is None:
         return partial(chat.send, prompt, **asking)
-    turn.reply.ask_to_stop()
+    turn.reply.dismiss()
     if turn.prompt == prompt:
         return partial(chat.regenerate, turn.reply, **asking)
     return partial(chat.send, prompt, edit=turn.reply.request_message_id, **asking)

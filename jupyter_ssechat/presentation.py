@@ -70,11 +70,15 @@ class Presentation:
         else:
             self._text.update(bundle, raw=True, metadata=figures(reply))
 
+    def close(self) -> None:
+        """Its cell runs again: the outputs are gone, and so may be the view."""
+        self._view.close()
+
     def _retire(self) -> None:
+        # The output goes; the widget stays, for a page that was reloaded in mid-stream has nothing else.
         if not self._retired:
             self._retired = True
             self._handle.update(NOTHING, raw=True)
-            self._view.close()
 
     def _hello(self, origin: str) -> None:
         self._origin = origin

@@ -47,6 +47,10 @@ class View(Protocol):
         """The reply has ended, for now."""
         ...
 
+    def close(self) -> None:
+        """The reply is shown no more."""
+        ...
+
 
 class Reply:
     """An answer, from the moment it is asked for.
@@ -227,6 +231,12 @@ class Reply:
         """Stop without waiting; safe from any thread and as often as one likes."""
         self._consumer.call_soon(self._stop_soon)
 
+    def dismiss(self) -> None:
+        """Stop it and take its view away: another reply stands in its place."""
+        self.ask_to_stop()
+        if self._view is not None:
+            self._view.close()
+
     def show_in(self, view: View | None, on_delta: Callable[[Delta | None], None] | None = None) -> None:
         """Let `view`, from now on, show this reply, with the text that stands."""
         with self._lock:
@@ -289,6 +299,8 @@ class Reply:
         self._task = asyncio.current_task()
         self._batcher = Batcher(self._view.push) if self._view is not None else None
         self._set_phase("connecting")
+        if self.ttft is not None and self._batcher is not None:
+            self._batcher.add([Patch("continued", "SET", True)])
         try:
             call, body = await prepare()
             self.session_id = body["chat_session_id"]

@@ -46,6 +46,7 @@ class ChatView(anywidget.AnyWidget):
         self._lock = threading.RLock()
         self._seq = 0
         self._message = Message(Document({"response": {}, "phase": "connecting", "timing": {}}))
+        self._reply: Reply | None = None
         self._on_action: Callable[[Action], None] | None = None
         self._on_hello: Callable[[str], None] | None = None
         super().__init__(**traits)
@@ -77,7 +78,10 @@ class ChatView(anywidget.AnyWidget):
             return state
 
     def _current(self) -> dict[str, Any]:
-        return {"seq": self._seq, "document": self._message.document.snapshot()}
+        document = self._message.document.snapshot()
+        if self._reply is not None:  # so that a page that comes late shows the same clock
+            document.setdefault("timing", {})["elapsed"] = round(self._reply.elapsed, 3)
+        return {"seq": self._seq, "document": document}
 
     def push(self, patches: list[Patch]) -> None:
         """Apply a batch here and send it to every browser."""
@@ -91,6 +95,7 @@ class ChatView(anywidget.AnyWidget):
     def begin(self, reply: Reply) -> None:
         """Show that the answer streams (again)."""
         with self._lock:
+            self._reply = reply
             self.status = "streaming"
             self.folded = False
 

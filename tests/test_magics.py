@@ -83,7 +83,7 @@ def test_the_text_reaches_the_browser_in_order_while_the_cell_runs(each: Kernel)
         range(1, len(view.of_type("patches")) + 1)
     )
     assert view.of_type("end")
-    assert view.closed
+    assert cell.data(VIEW) == []
 
 
 def test_the_outputs_are_the_same_each_time(newest: Kernel) -> None:
@@ -170,9 +170,8 @@ def test_resume_in_the_view_continues_the_answer_after_the_cell(each: Kernel) ->
         view.send({"type": "stop", "id": "1"})
         each.finish(cell, timeout=10)
         view.send({"type": "resume", "id": "2"})
-        each.wait_until(lambda: view.closed, what="the resumed answer is finished")
+        each.wait_until(lambda: cell.data(VIEW) == [], what="the view retires")
         each.wait_until(lambda: "one two" in str(cell.data("text/markdown")), what="the text is whole")
-    assert cell.data(VIEW) == []
     assert value(each, "reply.status") == "finished"
 
 
@@ -246,6 +245,14 @@ def test_a_view_that_says_hello_is_told_how_to_stop_its_own_stream(newest: Kerne
 
 
 # ---- a cell is a turn ----
+
+
+def test_a_view_whose_cell_runs_again_is_closed(newest: Kernel) -> None:
+    newest.run(AT_ONCE)
+    newest.run("%%chat\nhello", cell_id="a")
+    assert [view.closed for view in views(newest)] == [False]
+    newest.run("%%chat\nhello", cell_id="a")
+    assert [view.closed for view in views(newest)] == [True, False]
 
 
 def test_the_same_cell_again_regenerates_and_a_changed_prompt_edits(newest: Kernel) -> None:
@@ -375,12 +382,17 @@ def test_the_alias_is_there_and_unloading_takes_all_away(newest: Kernel) -> None
     assert newest.run("%%ssechat\nhello").data("text/markdown")
     assert newest.run("%unload_ext jupyter_ssechat").error is None
     assert newest.run("%%chat\nhello").status == "error"
-    assert newest.run("import threading; print([t.name for t in threading.enumerate()])").text.count("gateway") == 0
+    assert (
+        newest.run("import threading; print([t.name for t in threading.enumerate()])").text.count("gateway")
+        == 0
+    )
 
 
 def test_a_magic_of_another_package_is_told_once(kernel: Kernels) -> None:
     one = kernel("7.4")
-    one.run("from IPython.core.magic import register_cell_magic\n@register_cell_magic\ndef chat(line, cell): pass")
+    one.run(
+        "from IPython.core.magic import register_cell_magic\n@register_cell_magic\ndef chat(line, cell): pass"
+    )
     assert "another extension" in one.run("%load_ext jupyter_ssechat").text
 
 
