@@ -112,9 +112,7 @@ class Transport:
     ) -> None:
         self._headers = dict(headers or {})
         self._timeout = httpx.Timeout(read, connect=connect, pool=None)
-        self._limits = httpx.Limits(
-            max_connections=None, max_keepalive_connections=20 if keep_alive else 0
-        )
+        self._limits = httpx.Limits(max_connections=None, max_keepalive_connections=20 if keep_alive else 0)
         self._max_event_bytes = max_event_bytes
         self._clients: dict[bool, httpx.AsyncClient] = {}
 

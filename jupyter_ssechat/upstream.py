@@ -132,7 +132,9 @@ class ModelServer:
         translation = Translation(OpenAIChat())
         overlap = Overlap(request.content_so_far)
         try:
-            async with self._transport.events("POST", self.url, body, on_ignored=translation.ignore) as source:
+            async with self._transport.events(
+                "POST", self.url, body, on_ignored=translation.ignore
+            ) as source:
                 if not source.is_event_stream:
                     raise await self._refusal(source)
                 async for events in source:

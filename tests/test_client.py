@@ -129,7 +129,9 @@ def foreign(stream: Response, resume: Response | None = None) -> Served:
     """A gateway of another make."""
 
     async def create(_: Any) -> Response:
-        return JSONResponse({"code": 0, "msg": "", "data": {"biz_code": 0, "biz_msg": "", "biz_data": {"id": "s"}}})
+        return JSONResponse(
+            {"code": 0, "msg": "", "data": {"biz_code": 0, "biz_msg": "", "biz_data": {"id": "s"}}}
+        )
 
     async def complete(_: Any) -> Response:
         return stream
@@ -160,7 +162,9 @@ def against(served: Served) -> tuple[Message, list[Signal]]:
 
 
 def test_a_truncated_stream_of_a_server_without_resume_is_interrupted() -> None:
-    message, _ = against(foreign(events(SNAPSHOT + 'data: {"v":"half","p":"response/content","o":"APPEND"}\n\n')))
+    message, _ = against(
+        foreign(events(SNAPSHOT + 'data: {"v":"half","p":"response/content","o":"APPEND"}\n\n'))
+    )
     assert (message.status, message.content) == ("interrupted", "half")
 
 
@@ -174,7 +178,11 @@ def test_a_finished_message_in_place_of_the_resumed_stream_is_accepted() -> None
 
 
 def test_an_envelope_in_place_of_the_stream_is_an_error_that_says_why() -> None:
-    refusal = {"code": 40003, "msg": "no", "data": {"biz_code": 26, "biz_msg": "invalid session", "biz_data": None}}
+    refusal = {
+        "code": 40003,
+        "msg": "no",
+        "data": {"biz_code": 26, "biz_msg": "invalid session", "biz_data": None},
+    }
     with pytest.raises(GatewayError, match="invalid session"):
         against(foreign(JSONResponse(refusal)))
 

@@ -490,7 +490,10 @@ def test_closing_the_gateway_ends_its_readers_with_a_reason() -> None:
     pause = Pause()
     with model_server(Script([chunk(content="a"), pause])) as server:
         gateway = Gateway(ModelServer(server.url))
-        with Caller(gateway) as caller, caller.reading("completion", prompt="x", parent_message_id=None) as reading:
+        with (
+            Caller(gateway) as caller,
+            caller.reading("completion", prompt="x", parent_message_id=None) as reading,
+        ):
             reading.until_text("a")
             gateway.close()
             message = reading.to_end()
