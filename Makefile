@@ -48,7 +48,7 @@ pins: .venv/.test ## write the versions in use to constraints.txt
 
 clean: ## remove all that the other verbs have made
 	rm -rf .venv .kernels .pytest_cache .ruff_cache .hypothesis build dist js/node_modules jupyter_ssechat/static
-	find jupyter_ssechat tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find . -name __pycache__ -prune -exec rm -rf {} +
 
 tools:
 	@PYTHON=$(PYTHON) scripts/require tools
