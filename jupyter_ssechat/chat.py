@@ -129,7 +129,7 @@ class Chat:
         edit: int | None = None,
         view: View | None = None,
         on_delta: Callable[[Delta | None], None] | None = None,
-        on_end: Callable[[Reply], None] = lambda reply: None,
+        on_end: Callable[[Reply], object] = lambda reply: None,
         **options: Any,
     ) -> Reply:
         """Ask and return at once; `edit` is the id of the prompt that this one takes the place of.
@@ -165,7 +165,7 @@ class Chat:
         *,
         view: View | None = None,
         on_delta: Callable[[Delta | None], None] | None = None,
-        on_end: Callable[[Reply], None] = lambda reply: None,
+        on_end: Callable[[Reply], object] = lambda reply: None,
         **options: Any,
     ) -> Reply:
         """Answer the prompt of `reply`, the last one by default, once more; returns at once."""
@@ -218,8 +218,8 @@ class Chat:
             "thinking_enabled": bool(options.get("thinking", self.thinking)),
             "search_enabled": False,
         }
-        extra = {**self.options, **(options.get("options") or {})}
-        ours = {
+        extra: dict[str, Any] = {**self.options, **(options.get("options") or {})}
+        ours: dict[str, Any] = {
             "model": options.get("model") or self.model,
             "system": options.get("system") or self.system,
             "options": extra,
@@ -233,7 +233,7 @@ class Chat:
         prepare: Callable[[], Any],
         view: View | None,
         on_delta: Callable[[Delta | None], None] | None,
-        on_end: Callable[[Reply], None],
+        on_end: Callable[[Reply], object],
     ) -> Reply:
         before, head = self.last, self._head
 

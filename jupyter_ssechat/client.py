@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from .dialects import DeepSeek
 from .errors import (
@@ -26,10 +26,11 @@ from .errors import (
     Unauthorized,
 )
 from .message import Delta, Message
-from .patches import Patch, loads
+from .patches import Patch
 from .sse import ServerSentEvent
 from .translation import Translation
 from .transport import Answer, EventSource, Transport
+from .wire_json import as_object, loads
 
 RETRY_SECONDS = (0.0, 0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 8.0)
 GENERATING = Literal["completion", "edit_message", "regenerate", "continue", "resume_stream"]
@@ -125,8 +126,9 @@ class GatewayClient:
     ) -> AsyncGenerator[Signal]:
         """Make a generating call and apply its stream to `message` until a terminal status.
 
-        The message is only touched within `guard`, so that other threads can read it. One that cannot be taken up again ends as interrupted. Raises GatewayError when the call is
-        refused, ConnectionFailed when the gateway was never reached.
+        The message is only touched within `guard`, so that other threads can read it. One that cannot be
+        taken up again ends as interrupted. Raises GatewayError when the call is refused, ConnectionFailed
+        when the gateway was never reached.
         """
         tries, first = 0, True
         message_id: int | None = body.get("message_id") if call in ("continue", "resume_stream") else None
@@ -205,10 +207,9 @@ class GatewayClient:
         if answer.content_type != "application/json":
             raise source.not_an_event_stream()
         data = _envelope_data(answer)
-        found: object = data.get("biz_data")
-        if data.get("biz_code") == 22 and isinstance(found, dict):
-            fields = cast("dict[str, Any]", found)
-            return [Patch("", "SET", fields if "response" in fields else {"response": fields})]
+        found = as_object(data.get("biz_data"))
+        if data.get("biz_code") == 22 and found:
+            return [Patch("", "SET", found if "response" in found else {"response": found})]
         raise _refused(answer, data)
 
     async def _call(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -216,7 +217,7 @@ class GatewayClient:
         data = _envelope_data(answer)
         if answer.status != 200 or data.get("code") or data.get("biz_code"):
             raise _refused(answer, data)
-        return cast("dict[str, Any]", data.get("biz_data") or {})
+        return as_object(data.get("biz_data"))
 
     def _address(self, path: str) -> str:
         return f"{self.url}/api/v0/{path}"
@@ -233,19 +234,14 @@ def _applied(message: Message, patches: list[Patch], guard: AbstractContextManag
 
 
 def _ready(event: ServerSentEvent) -> Ready:
-    data = loads(event.data)
-    fields = cast("dict[str, Any]", data) if isinstance(data, dict) else {}
+    fields = as_object(loads(event.data))
     return Ready(fields.get("stream_id"), fields.get("request_message_id"), fields.get("response_message_id"))
 
 
 def _envelope_data(answer: Answer) -> dict[str, Any]:
     """The envelope flattened: code, msg, and the fields of data."""
-    data = answer.json()
-    if not isinstance(data, dict):
-        return {}
-    fields = cast("dict[str, Any]", data)
-    inner: object = fields.get("data")
-    return {**fields, **(cast("dict[str, Any]", inner) if isinstance(inner, dict) else {})}
+    fields = as_object(answer.json())
+    return {**fields, **as_object(fields.get("data"))}
 
 
 def _refused(answer: Answer, data: dict[str, Any]) -> GatewayError:

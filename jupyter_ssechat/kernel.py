@@ -41,11 +41,11 @@ class Kernel:
             while not over.wait(POLL_SECONDS):
                 pass
             return
-        from jupyter_ui_poll import ui_events
+        from jupyter_ui_poll import ui_events  # pyright: ignore[reportMissingTypeStubs]
 
-        with ui_events() as poll:
+        with ui_events() as poll:  # pyright: ignore[reportUnknownVariableType]
             while not over.is_set():
-                poll(10)
+                poll(10)  # pyright: ignore[reportUnknownMemberType]
                 over.wait(PUMP_SECONDS)
 
 
@@ -65,6 +65,6 @@ def kernel_of(shell: Any) -> Kernel | None:
 
 
 def _version() -> tuple[int, ...]:
-    import ipykernel
+    from ipykernel._version import version_info
 
-    return tuple(part for part in ipykernel.version_info if isinstance(part, int))
+    return tuple(part for part in version_info if isinstance(part, int))

@@ -1,5 +1,8 @@
 """A cell → a turn: the magics ``%%chat`` and ``%chat``."""
 
+# IPython's own types are partial.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUntypedFunctionDecorator=false
+
 from __future__ import annotations
 
 import json
@@ -109,8 +112,9 @@ class ChatMagics(Magics):
     def _turn(self, chat: Chat) -> Turn | None:
         """The turn that this cell has in the conversation, if it has one."""
         turn = self._turns.get((self._name, self._cell.id or ""))
-        known = turn is not None and turn.reply.message_id is not None
-        return turn if known and turn.reply.session_id == chat.session_id else None
+        if turn is None or turn.reply.message_id is None or turn.reply.session_id != chat.session_id:
+            return None
+        return turn
 
     # -- %chat ----------------------------------------------------------------------------------------------
 
@@ -288,7 +292,8 @@ def _parse(magic: Any, line: str) -> Namespace:
 
 
 def _asking(options: Namespace) -> dict[str, Any]:
-    asking: dict[str, Any] = {"options": {key: _value(value) for key, value in options.option or []}}
+    given: list[tuple[str, str]] = options.option or []
+    asking: dict[str, Any] = {"options": {key: _value(value) for key, value in given}}
     if options.model:
         asking["model"] = options.model
     if options.system:
@@ -327,8 +332,8 @@ def load(shell: InteractiveShell) -> None:
         print("jupyter_ssechat now has %%chat, which another extension had registered; %%ssechat is the same")
     magics = ChatMagics(shell)
     shell.register_magics(magics)
-    shell.register_magic_function(magics.chat_cell, "cell", "ssechat")
-    shell.register_magic_function(magics.chat_line, "line", "ssechat")
+    shell.magics_manager.register_function(magics.chat_cell, "cell", "ssechat")
+    shell.magics_manager.register_function(magics.chat_line, "line", "ssechat")
 
 
 def unload(shell: InteractiveShell) -> None:

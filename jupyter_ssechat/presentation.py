@@ -1,9 +1,12 @@
 """A reply → a cell's outputs: the live view while it streams, native Markdown when it has ended.
 
-A widget's output says "model not found" when a notebook is reopened without its kernel; Markdown always shows.
-So the view retires when the answer is finished and the answer stands as Markdown; an answer that was stopped or failed keeps
-its view, folded, with Resume, above the text there is. IPython's display system has its door here.
+A widget's output says "model not found" when a notebook is reopened without its kernel; Markdown always
+shows. So the view retires when the answer is finished, and the answer stands as Markdown; an answer that was
+stopped or failed keeps its view, folded, with Resume, above the text there is.
 """
+
+# IPython's own types are partial.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUntypedFunctionDecorator=false
 
 from __future__ import annotations
 

@@ -68,8 +68,8 @@ class Reply:
         *,
         view: View | None = None,
         on_delta: Callable[[Delta | None], None] | None = None,
-        on_ready: Callable[[Reply], None] = lambda reply: None,
-        on_end: Callable[[Reply], None] = lambda reply: None,
+        on_ready: Callable[[Reply], object] = lambda reply: None,
+        on_end: Callable[[Reply], object] = lambda reply: None,
         granting: Callable[[str, str, int], str] | None = None,
     ) -> None:
         self._granting = granting

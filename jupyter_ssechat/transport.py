@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -140,7 +140,7 @@ class Transport:
         body: object = None,
         *,
         on_ignored: Callable[[str, list[str]], None] | None = None,
-    ) -> AsyncIterator[EventSource]:
+    ) -> AsyncGenerator[EventSource]:
         """Open a stream; leaving the block closes the connection, which ends it at the other side too."""
         async with contextlib.AsyncExitStack() as stack:
             with _as_connection_failed(url):
@@ -164,7 +164,7 @@ def _json(body: object) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _as_connection_failed(url: object) -> Iterator[None]:
+def _as_connection_failed(url: object) -> Generator[None]:
     try:
         yield
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from . import demo
@@ -17,6 +17,7 @@ from .message import finished
 from .patches import Patch
 from .translation import Translation
 from .transport import Answer, EventSource, Transport
+from .wire_json import as_list, as_object, as_text
 
 THINKING, CONTENT = "response/thinking_content", "response/content"
 
@@ -257,29 +258,17 @@ def completions_url(url: str) -> str:
 
 
 def _model_names(data: object) -> list[str]:
-    if not isinstance(data, dict):
-        return []
-    rows = cast("dict[str, Any]", data).get("data")
-    if not isinstance(rows, list):
-        return []
-    return [
-        row["id"]
-        for row in cast("list[Any]", rows)
-        if isinstance(row, dict) and isinstance(row.get("id"), str)
-    ]  # pyright: ignore[reportUnknownMemberType]
+    rows = as_list(as_object(data).get("data"))
+    return [name for row in rows if (name := as_text(as_object(row).get("id")))]
 
 
 def _error_text(answer: Answer) -> str:
     """What the server said, in the shapes that servers use: error.message, error, message, detail, text."""
-    data = answer.json()
-    if isinstance(data, dict):
-        fields = cast("dict[str, Any]", data)
-        error = fields.get("error")
-        if isinstance(error, dict):
-            error = cast("dict[str, Any]", error).get("message")
-        for said in (error, fields.get("message"), fields.get("detail")):
-            if said:
-                return str(said)
+    fields = as_object(answer.json())
+    error = fields.get("error")
+    for said in (as_object(error).get("message"), error, fields.get("message"), fields.get("detail")):
+        if said:
+            return str(said)
     return answer.body.decode("utf-8", "replace").strip() or "(nothing)"
 
 

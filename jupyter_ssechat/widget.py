@@ -5,6 +5,9 @@ is only ever sent when a browser asks for the state (open, reload, a second view
 in order of `seq`, asks for a snapshot when one is missing, and checks length and CRC-32 at the end.
 """
 
+# ipywidgets has no types: what comes from it is unknown to the checker.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import threading
@@ -47,7 +50,7 @@ class ChatView(anywidget.AnyWidget):
         self._seq = 0
         self._message = Message(Document({"response": {}, "phase": "connecting", "timing": {}}))
         self._reply: Reply | None = None
-        self._on_action: Callable[[Action], None] | None = None
+        self._on_action: Callable[[Action], object] | None = None
         self._on_hello: Callable[[str], None] | None = None
         super().__init__(**traits)
         self.on_msg(self._received)
@@ -55,7 +58,7 @@ class ChatView(anywidget.AnyWidget):
     def __repr__(self) -> str:
         return "ChatView()"
 
-    def on_action(self, callback: Callable[[Action], None]) -> None:
+    def on_action(self, callback: Callable[[Action], object]) -> None:
         """Call back when Stop or Resume is pressed; on whatever thread, so it must not block."""
         self._on_action = callback
 
@@ -70,9 +73,9 @@ class ChatView(anywidget.AnyWidget):
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
         """The traits; the snapshot among them is of this moment, never of an earlier one."""
         if not hasattr(self, "_message"):
-            return super().get_state(key=key, drop_defaults=drop_defaults)
+            return cast("dict[str, Any]", super().get_state(key=key, drop_defaults=drop_defaults))
         with self._lock:
-            state = super().get_state(key=key, drop_defaults=drop_defaults)
+            state: dict[str, Any] = super().get_state(key=key, drop_defaults=drop_defaults)
             if "snapshot" in state or key is None:
                 state["snapshot"] = self._current()
             return state

@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from .servers import Pause, Script, answer, chunk, finish, model_server
 
 from jupyter_ssechat import Chat
 from jupyter_ssechat.errors import AnswerFailed, BadInput, ConnectionFailed, Unauthorized
 from jupyter_ssechat.gateway.server import Gateway, close_embedded, embedded
 from jupyter_ssechat.message import Delta
 from jupyter_ssechat.upstream import Demo
+
+from .servers import Pause, Script, answer, chunk, finish, model_server
 
 
 @pytest.fixture(autouse=True, scope="module")

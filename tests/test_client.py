@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from .servers import CuttingProxy, Served
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -19,6 +18,8 @@ from jupyter_ssechat.errors import ConnectionFailed, GatewayError, NotAnEventStr
 from jupyter_ssechat.gateway.server import Gateway
 from jupyter_ssechat.message import Message
 from jupyter_ssechat.upstream import Demo
+
+from .servers import CuttingProxy, Served
 
 T = TypeVar("T")
 NO_WAITING = (0.0,) * 8
@@ -194,7 +195,8 @@ def test_a_web_page_in_place_of_the_stream_is_an_error_that_says_so() -> None:
 
 def test_a_hint_is_a_failure_with_its_text_kept() -> None:
     text = SNAPSHOT + 'data: {"v":"half","p":"response/content","o":"APPEND"}\n\n'
-    text += 'event: hint\ndata: {"type":"error","content":"too busy","clear_response":true,"finish_reason":"rate_limit_reached"}\n\n'
+    text += 'event: hint\ndata: {"type":"error","content":"too busy","clear_response":true,'
+    text += '"finish_reason":"rate_limit_reached"}\n\n'
     message, _ = against(foreign(events(text + 'event: close\ndata: {"click_behavior":"retry"}\n\n')))
     assert (message.status, message.content) == ("failed", "half")
     assert message.error is not None and "too busy" in message.error.message

@@ -10,13 +10,14 @@ from typing import Any
 
 import httpx
 import pytest
-from .servers import CUT, Pause, Script, answer, chunk, finish, model_server
 
+from jupyter_ssechat.dialects.deepseek import DeepSeek
 from jupyter_ssechat.gateway.server import Gateway
 from jupyter_ssechat.message import Message
-from jupyter_ssechat.dialects.deepseek import DeepSeek
 from jupyter_ssechat.sse import ServerSentEvent, SSEDecoder
 from jupyter_ssechat.upstream import Demo, ModelServer
+
+from .servers import CUT, Pause, Script, answer, chunk, finish, model_server
 
 
 class Caller:

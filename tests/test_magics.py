@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .kernels import KINDS, Cell, Comm, Kernel
+from .kernels import KINDS, Comm, Kernel
 from .servers import Pause, Script, answer, chunk, model_server
 
 Kernels = Callable[[str], Kernel]
@@ -66,7 +66,7 @@ def use(kernel: Kernel, url: str) -> None:
 def test_a_finished_answer_stands_as_markdown_and_its_view_has_retired(each: Kernel) -> None:
     cell = each.run(f"{AT_ONCE}\nget_ipython().run_cell_magic('chat', '-o reply', 'hello')", cell_id="a")
     assert cell.error is None
-    assert [output.data.get("text/plain") for output in cell.outputs][0] == ""
+    assert cell.outputs[0].data == {"text/plain": ""}
     assert cell.data(VIEW) == []
     [markdown] = cell.data("text/markdown")
     assert "<details>" in markdown and "demo" in markdown
@@ -105,7 +105,7 @@ def test_braces_dollars_and_quotes_in_the_prompt_are_left_alone(newest: Kernel) 
     prompt = "{x} $HOME {{y}} 'a' \"b\" \\n 你好 🎉"
     with model_server(answer("ok")) as server:
         use(newest, server.url)
-        assert newest.run(f"x = 1\n").error is None
+        assert newest.run("x = 1\n").error is None
         assert newest.run(f"%%chat\n{prompt}").error is None
     assert server.requests[0]["messages"][-1]["content"] == prompt
 

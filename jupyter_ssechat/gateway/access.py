@@ -8,13 +8,14 @@ resumes its one stream and does nothing else.
 from __future__ import annotations
 
 import hmac
-import json
 import secrets
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..errors import InvalidData
+from ..wire_json import as_object, loads
 from .envelope import envelope_response
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -152,14 +153,10 @@ def _again(body: bytes, receive: Receive) -> Receive:
 
 def _is_about(body: bytes, grant: Grant) -> bool:
     try:
-        data = json.loads(body)
-    except ValueError:
+        data = as_object(loads(body.decode("utf-8", "replace")))
+    except InvalidData:
         return False
-    return (
-        isinstance(data, dict)
-        and data.get("chat_session_id") == grant.session_id  # pyright: ignore[reportUnknownMemberType]
-        and data.get("message_id") == grant.message_id  # pyright: ignore[reportUnknownMemberType]
-    )
+    return data.get("chat_session_id") == grant.session_id and data.get("message_id") == grant.message_id
 
 
 def _with_cors(send: Send, origin: str) -> Send:

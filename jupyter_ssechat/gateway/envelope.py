@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from ..errors import GatewayError
-from ..patches import dumps
+from ..wire_json import dumps
 
 
 def envelope(

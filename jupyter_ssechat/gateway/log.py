@@ -10,11 +10,12 @@ by the slowest reader's lag, and a reader that lags too far is detached (it can 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from ..patches import Document, Patch, PatchEncoder, dumps, snapshot_data
+from ..patches import Document, Patch, PatchEncoder, snapshot_data
 from ..sse import comment, encode
+from ..wire_json import dumps
 
 KEEP_ALIVE = comment("keep-alive")
 MAX_LAG_BYTES = 8 * 2**20
@@ -30,7 +31,7 @@ class Reader:
         self.position = position
         self.detached = False
 
-    async def frames(self, keep_alive: float) -> AsyncIterator[bytes]:
+    async def frames(self, keep_alive: float) -> AsyncGenerator[bytes]:
         """Yield bytes to send until the stream ends; a comment after `keep_alive` seconds of silence."""
         try:
             yield self._first

@@ -72,7 +72,7 @@ class Session:
             raise _wrong("parent_message_id", f"message {parent_id} is a prompt; expected an answer, or null")
         if not self.title:
             self.title = " ".join(prompt.split())[:TITLE_LENGTH]
-        fields = {
+        fields: dict[str, Any] = {
             "content": prompt,
             "thinking_enabled": False,
             "thinking_content": None,
