@@ -87,9 +87,9 @@ class SSEDecoder:
         if 13 in chunk:  # a number, not b"\r": looking for bytes in bytes is seven times slower
             chunk = self._unify(chunk)
         if 10 in chunk:
-            end = chunk.rfind(b"\n\n")
-            if end >= 0:
-                return self._complete(chunk[:end], chunk[end + 2 :])
+            blocks, ended, rest = chunk.rpartition(b"\n\n")
+            if ended:
+                return self._complete(blocks, rest)
             if chunk[0] == 10 and self._at_line_start():
                 return self._complete(b"", chunk[1:])
         self._parts.append(chunk)
@@ -134,15 +134,14 @@ class SSEDecoder:
         if self._parts:
             self._parts.append(blocks)
             blocks = b"".join(self._parts)
-        self._hold(rest)
-        if len(blocks) >= self.max_event_bytes:
-            blocks = self._within_cap(blocks)
-        events = self._events(blocks.decode("utf-8", "replace"))
-        if self._size > self._limit and self._error is None:
-            self._compact(raises=False)
-        if self._error is not None and not events:
-            raise EventTooLarge(self._error)
-        return events
+        self._parts = [rest]
+        self._size = len(rest)
+        self._limit = self.max_event_bytes
+        if len(blocks) >= self._limit or self._size > self._limit:
+            return self._events_within_cap(blocks)
+        if 10 not in blocks and blocks[:6] == b"data: ":  # one short event in a chunk: the way tokens come
+            return [self._event(blocks[6:].decode("utf-8", "replace"))]
+        return self._events(blocks.decode("utf-8", "replace"))
 
     def _at_line_start(self) -> bool:
         """Whether the unfinished block ends with a line end, so that another one is its blank line."""
@@ -153,15 +152,20 @@ class SSEDecoder:
         self._size = len(rest)
         self._limit = self.max_event_bytes
 
-    def _within_cap(self, blocks: bytes) -> bytes:
-        """Return the blocks before the first that is too large, and fail if there is one."""
+    def _events_within_cap(self, blocks: bytes) -> list[ServerSentEvent]:
+        """Dispatch the blocks before the first that is too large, and fail if there is one."""
         small: list[bytes] = []
         for block in blocks.split(b"\n\n"):
             if len(block) >= self.max_event_bytes and _field_bytes(block) >= self.max_event_bytes:
                 self._fail()
                 break
             small.append(block)
-        return b"\n\n".join(small)
+        events = self._events(b"\n\n".join(small).decode("utf-8", "replace"))
+        if self._size > self._limit:
+            self._compact(raises=False)
+        if self._error is not None and not events:
+            raise EventTooLarge(self._error)
+        return events
 
     def _compact(self, *, raises: bool = True) -> None:
         """Drop the unfinished block's comments, which are free; fail if its fields are too large."""
@@ -186,24 +190,27 @@ class SSEDecoder:
 
     def _events(self, text: str) -> list[ServerSentEvent]:
         """Dispatch all blocks of `text`; one that is a single ``data: `` line needs no line parser."""
-        events: list[ServerSentEvent] = []
-        first, *datas = ("\n\n" + text).split("\n\ndata: ")
-        if first:
-            events += self._blocks(first)
-        new, cls = object.__new__, ServerSentEvent
+        first, *datas = text.split("\n\ndata: ")
+        events = self._blocks(first)
         for data in datas:
             if "\n" in data:
                 events += self._blocks("data: " + data)
-                continue
-            event = new(cls)
-            fields = event.__dict__
-            fields["data"] = data
-            if self.last_event_id:
-                fields["id"] = self.last_event_id
-            events.append(event)
+            else:
+                events.append(self._event(data))
         return events
 
+    def _event(self, data: str) -> ServerSentEvent:
+        """Make a plain event: what is not set is the default."""
+        event = object.__new__(ServerSentEvent)
+        fields = event.__dict__
+        fields["data"] = data
+        if self.last_event_id:
+            fields["id"] = self.last_event_id
+        return event
+
     def _blocks(self, text: str) -> list[ServerSentEvent]:
+        if text[:6] == "data: " and "\n" not in text:
+            return [self._event(text[6:])]
         parsed = [self._block(block) for block in text.split("\n\n")]
         return [event for event in parsed if event is not None]
 
