@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from .chat import Chat
+    from .loops import run_sync
     from .message import Delta, Usage
     from .reply import Reply
     from .widget import ChatView
@@ -20,10 +21,18 @@ __all__ = [
     "Reply",
     "Usage",
     "load_ipython_extension",
+    "run_sync",
     "unload_ipython_extension",
 ]
 
-_HOMES = {"Chat": "chat", "ChatView": "widget", "Delta": "message", "Reply": "reply", "Usage": "message"}
+_HOMES = {
+    "Chat": "chat",
+    "ChatView": "widget",
+    "Delta": "message",
+    "Reply": "reply",
+    "Usage": "message",
+    "run_sync": "loops",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -65,7 +65,7 @@ class NotebookCell:
     def run(self, send: Send, keep: Callable[[Reply], None], *, background: bool = False) -> None:
         view = ChatView()
         open_route(view.comm)
-        presentation = Presentation(view, background=background)
+        presentation = Presentation(view, background=background, attended=self.attended)
         reply = send(view=presentation)
         actions: dict[Action, Callable[[], object]] = {"stop": reply.ask_to_stop, "resume": reply.resume}
         view.on_action(lambda action: actions[action]())

@@ -85,8 +85,7 @@ class GatewayClient:
     ) -> None:
         self.url = url.partition("?")[0].rstrip("/")
         headers = {"authorization": f"Bearer {token}"} if token else None
-        # A fresh connection for each call: none can turn out to have been closed meanwhile.
-        self._transport = Transport(headers=headers, read=read, keep_alive=False)
+        self._transport = Transport(headers=headers, read=read)
         self._retries = retries
         self._sleep = sleep
 
@@ -169,10 +168,11 @@ class GatewayClient:
         except ConnectionFailed:
             if first and not heard:
                 raise
-        except (GatewayError, NotAnEventStream):
+        except (GatewayError, NotAnEventStream) as error:
             if first:
                 raise
-            message.interrupt()
+            if not _passing(error):
+                message.interrupt()
         except StreamError as error:
             message.fail(error.type, str(error))
 
@@ -225,6 +225,11 @@ class GatewayClient:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._transport.aclose()
+
+
+def _passing(error: GatewayError | NotAnEventStream) -> bool:
+    """Whether a refusal to resume may be another answer in a moment: the gateway is busy or restarting."""
+    return isinstance(error, GatewayError) and (error.status == 429 or error.status >= 500)
 
 
 def _applied(message: Message, patches: list[Patch], guard: AbstractContextManager[Any]) -> Patched:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
-import functools
 import json
 import threading
 from collections.abc import Callable, Coroutine, Iterable
@@ -45,15 +44,26 @@ class Consumer:
         self._loop.call_soon_threadsafe(function)
 
     @property
+    def alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
+    @property
     def is_current(self) -> bool:
         """Whether the caller is on this consumer's thread, which must never block."""
         return threading.current_thread() is self._thread
 
 
-@functools.cache
+_lock = threading.Lock()
+_shared: list[Consumer] = []
+
+
 def shared_consumer() -> Consumer:
-    """The consumer of this process, started by the first call."""
-    return Consumer()
+    """The consumer of this process, started by the first call, and anew in a forked child."""
+    with _lock:
+        if not _shared or not _shared[0].alive:
+            _shared[:] = [Consumer()]
+        return _shared[0]
 
 
 class Batcher:

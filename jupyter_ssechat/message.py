@@ -59,6 +59,10 @@ class Usage:
         )
         return cls(_count(prompt), _count(completion), _count(total))
 
+    def __getitem__(self, name: str) -> int | None:
+        """Read a count by its name on the wire."""
+        return self.to_dict()[name]
+
     def to_dict(self) -> dict[str, int | None]:
         """Return the object of protocols section 6."""
         return {
@@ -74,6 +78,10 @@ class Failure:
 
     type: str
     message: str
+
+    def __getitem__(self, name: str) -> str:
+        """Read a field by its name on the wire."""
+        return self.to_dict()[name]
 
     def to_dict(self) -> dict[str, str]:
         """Return the object of protocols section 6."""
@@ -195,7 +203,7 @@ class Message:
     @property
     def started(self) -> bool:
         """Whether a snapshot has been seen."""
-        return is_object(self.document.get("response"))
+        return self.document.has("response")
 
     @property
     def status(self) -> Status:

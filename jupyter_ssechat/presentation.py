@@ -31,8 +31,9 @@ class Presentation:
     the start.
     """
 
-    def __init__(self, view: ChatView, *, background: bool) -> None:
+    def __init__(self, view: ChatView, *, background: bool, attended: bool) -> None:
         self._view = view
+        self._attended = attended
         self._handle = _show({"application/vnd.jupyter.widget-view+json": _reference(view), **NOTHING})
         self._text = _show(NOTHING) if background else None
         self._retired = False
@@ -63,7 +64,7 @@ class Presentation:
 
     def settle(self, reply: Reply) -> None:
         """Show how it ended: the text as Markdown; the view retires, or folds where it is still of use."""
-        if reply.status in ("finished", "filtered"):
+        if reply.status in ("finished", "filtered") or not self._attended:
             self._retire()
         else:
             self._view.folded = True
@@ -78,10 +79,14 @@ class Presentation:
         self._view.close()
 
     def _retire(self) -> None:
-        # The output goes; the widget stays, for a page that was reloaded in mid-stream has nothing else.
-        if not self._retired:
-            self._retired = True
-            self._handle.update(NOTHING, raw=True)
+        if self._retired:
+            return
+        self._retired = True
+        self._handle.update(NOTHING, raw=True)
+        # The output goes, the widget stays: a page that was reloaded in mid-stream has nothing else. Where no
+        # page can be, it goes too, and is not saved with the notebook.
+        if not self._attended:
+            self._view.close()
 
     def _hello(self, origin: str) -> None:
         self._origin = origin

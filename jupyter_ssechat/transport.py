@@ -107,12 +107,12 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         connect: float = 10.0,
         read: float | None = 60.0,
-        keep_alive: bool = True,
         max_event_bytes: int = 8 * 2**20,
     ) -> None:
         self._headers = dict(headers or {})
         self._timeout = httpx.Timeout(read, connect=connect, pool=None)
-        self._limits = httpx.Limits(max_connections=None, max_keepalive_connections=20 if keep_alive else 0)
+        # A fresh connection for each call: none can turn out to have been closed meanwhile.
+        self._limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         self._max_event_bytes = max_event_bytes
         self._clients: dict[bool, httpx.AsyncClient] = {}
 

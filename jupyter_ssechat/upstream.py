@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit, urlunsplit
@@ -15,10 +16,12 @@ from .dialects import OpenAIChat
 from .errors import BadInput, ConnectionFailed, StreamError, UpstreamError
 from .message import finished
 from .patches import Patch
+from .sse import ServerSentEvent
 from .translation import Translation
 from .transport import Answer, EventSource, Transport
 from .wire_json import as_list, as_object, as_text
 
+LAST_WORDS_SECONDS = 5.0
 THINKING, CONTENT = "response/thinking_content", "response/content"
 
 
@@ -130,7 +133,8 @@ class ModelServer:
     async def stream(self, request: Request) -> AsyncGenerator[list[Patch]]:
         """Ask the server and translate its chunks; see `Upstream.stream`."""
         body = await self._body(request)
-        translation = Translation(OpenAIChat())
+        dialect = OpenAIChat(continues=request.continues and bool(request.content_so_far))
+        translation = Translation(dialect)
         overlap = Overlap(request.content_so_far)
         try:
             async with self._transport.events(
@@ -138,16 +142,17 @@ class ModelServer:
             ) as source:
                 if not source.is_event_stream:
                     raise await self._refusal(source)
-                async for events in source:
+                async for events in _until_silent(source, lambda: dialect.finishing):
                     if patches := overlap.trim(translation.feed(events)):
                         yield patches
                     if translation.broken is not None:
                         raise translation.broken
         except (ConnectionFailed, StreamError):
-            if held := overlap.rest():
-                yield held
+            yield overlap.trim(translation.finish()) + overlap.rest()
+            if dialect.finishing:
+                return
             raise
-        if last := overlap.rest() + translation.finish():
+        if last := overlap.trim(translation.finish()) + overlap.rest():
             yield last
 
     async def _body(self, request: Request) -> dict[str, Any]:
@@ -208,6 +213,20 @@ class ModelServer:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._transport.aclose()
+
+
+async def _until_silent(
+    source: EventSource, finishing: Callable[[], bool]
+) -> AsyncGenerator[list[ServerSentEvent]]:
+    """Yield the chunks' events; after the finish_reason wait a few seconds for what may follow, not for ever."""
+    chunks = aiter(source)
+    while True:
+        try:
+            async with asyncio.timeout(LAST_WORDS_SECONDS if finishing() else None):
+                events = await anext(chunks)
+        except (StopAsyncIteration, TimeoutError):
+            return
+        yield events
 
 
 _ADVICE = {

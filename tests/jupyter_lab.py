@@ -263,6 +263,13 @@ class Notebook:
         self._do(self._page.screenshot(path=path))
         return path
 
+    def photograph(self, locator: Locator, name: str) -> Path:
+        """Take a picture of a part of the page; returns its file."""
+        self._shots.mkdir(parents=True, exist_ok=True)
+        path = self._shots / f"{name}.png"
+        self._do(locator.screenshot(path=path))
+        return path
+
     def strangers(self) -> list[str]:
         """The addresses asked for that are not on loopback."""
         split = [urlsplit(url) for url in self.requests]

@@ -75,6 +75,9 @@ def test_no_prefix_is_finished_before_the_stream_says_so(name: str) -> None:
         assert message.status == "interrupted" or (message.finish_reason, message.error) != (None, None)
 
 
+HALF_A_TAG = re.compile("</?(t(h(i(nk?)?)?)?)?$")
+
+
 @every_stream
 def test_the_text_of_a_prefix_is_a_prefix_of_the_text(name: str) -> None:
     stream, whole = (WIRE / name).read_bytes(), EXPECTED[name]["message"]
@@ -82,8 +85,9 @@ def test_the_text_of_a_prefix_is_a_prefix_of_the_text(name: str) -> None:
         return
     for at in range(0, len(stream), 7):
         message = read(name, stream[:at])
-        assert whole["thinking"].startswith(message.thinking)
-        assert whole["content"].startswith(message.content)
+        # Half a tag at the cut is text that arrived: it is shown, for nobody knows what it would have become.
+        assert whole["thinking"].startswith(HALF_A_TAG.sub("", message.thinking))
+        assert whole["content"].startswith(HALF_A_TAG.sub("", message.content))
 
 
 @every_stream

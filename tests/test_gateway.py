@@ -499,3 +499,36 @@ def test_closing_the_gateway_ends_its_readers_with_a_reason() -> None:
             gateway.close()
             message = reading.to_end()
     assert message.error is not None and message.error.type == "gateway_closed"
+
+
+def test_a_finished_answer_does_not_wait_for_a_connection_that_stays_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("jupyter_ssechat.upstream.LAST_WORDS_SECONDS", 0.1)
+    with gateway_to(Script([chunk(content="all"), finish(), Pause()])) as (caller, server):
+        message = message_of(caller.ask("x"))
+        assert (message.status, message.content) == ("finished", "all")
+        assert server.left.wait(10)
+
+
+def test_a_connection_cut_after_the_finish_reason_is_finished() -> None:
+    with gateway_to(Script([chunk(content="all"), finish("length"), CUT])) as (caller, _):
+        message = message_of(caller.ask("x"))
+    assert (message.status, message.finish_reason) == ("finished", "length")
+
+
+def test_half_a_tag_at_a_cut_is_text() -> None:
+    with gateway_to(Script([chunk(content="<thi"), CUT])) as (caller, _):
+        message = message_of(caller.ask("x"))
+    assert (message.status, message.content) == ("failed", "<thi")
+
+
+@pytest.mark.parametrize("field", ["images", "ref_file_ids"])
+def test_what_cannot_be_passed_on_is_refused_and_not_left_out(demo: Caller, field: str) -> None:
+    answer = demo.post("chat/completion", {"chat_session_id": demo.session, "prompt": "x", field: ["a"]})
+    assert (answer.status_code, answer.json()["msg"].partition(":")[0]) == (422, field)
+
+
+def test_an_unknown_address_and_a_wrong_method_are_envelopes_too(demo: Caller) -> None:
+    assert demo.post("nowhere", {}).json()["code"] == 40400
+    assert demo.http.get("/api/v0/chat/completion").json()["code"] == 40500

@@ -306,6 +306,7 @@ def test_where_nobody_can_press_a_button_it_always_waits(newest: Kernel) -> None
     newest.run(AT_ONCE)
     newest.run("%%chat --bg -o reply\nhello", allow_stdin=False)
     assert value(newest, "reply.status") == "finished"
+    assert [view.closed for view in views(newest)] == [True]
 
 
 # ---- options and commands ----

@@ -165,21 +165,23 @@ def test_a_second_view_of_the_same_answer_shows_the_same(lab: Lab) -> None:
         notebook.do(notebook.page.wait_for_function(stopped))
 
 
+PHASE = "panel.content.widgets[1].node.querySelector('.ssechat-root')?.dataset.phase === argument"
+
+
 def test_the_demo_answers_offline_in_a_fresh_notebook(lab: Lab) -> None:
-    notebook = opened(lab, None, "%%chat\nWhat can you do?")
+    notebook = opened(lab, None, "%%chat\nWhat can you show me?")
+    notebook.js("(jupyterapp.shell.collapseLeft(), 0)")
+    picture = notebook.page.locator(".jp-NotebookPanel-notebook")
+    notebook.do(notebook.page.set_viewport_size({"width": 1000, "height": 640}))
     notebook.start(1)
-    notebook.wait_until(
-        "panel.content.widgets[1].node.querySelector('.ssechat-root')?.dataset.phase === 'thinking'"
-    )
-    notebook.screenshot("demo-thinking")
-    notebook.wait_until(
-        "panel.content.widgets[1].node.querySelector('.ssechat-root')?.dataset.phase === 'answering'"
-    )
-    seen = notebook.shown(1)
-    notebook.wait_for_more_text(1, seen)
-    notebook.screenshot("demo-answering")
+    notebook.wait_until(PHASE, "thinking")
+    notebook.wait_for_text(1, "The user writes")
+    notebook.photograph(picture, "thinking")
+    notebook.wait_until(PHASE, "answering")
+    notebook.wait_for_text(1, "Value")
+    notebook.photograph(picture, "answering")
     notebook.wait_for_cell(1)
     notebook.wait_for_text(1, "demo model")
-    notebook.screenshot("demo-finished")
+    notebook.photograph(picture, "finished")
     assert notebook.strangers() == []
     assert notebook.errors == []

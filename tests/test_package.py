@@ -72,6 +72,7 @@ FLOORS = [
     "kernel",
     "cell",
     "chat",
+    "loops",
     "magics",
     "__init__",
     "__main__",

@@ -55,8 +55,13 @@ class OpenAIChat:
         return self._fail("error", " ".join(comments) or SILENT) if event_name == "error" else []
 
     def finish(self) -> list[Patch]:
-        """Seal an answer whose finish_reason was seen but no ``[DONE]``; [] when it was cut."""
-        return self._seal() if self._reason is not None else []
+        """Seal an answer whose finish_reason was seen but no ``[DONE]``; one that was cut is not sealed."""
+        return self._seal() if self._reason is not None else self._tags.flush()
+
+    @property
+    def finishing(self) -> bool:
+        """Whether the finish_reason was seen: usage and ``[DONE]`` may follow, text may not."""
+        return self._reason is not None
 
     def _chunk(self, chunk: dict[str, Any]) -> list[Patch]:
         self._note_usage(chunk)

@@ -40,12 +40,14 @@ class Conversations:
 
     def complete(self, body: Completion) -> Reader:
         """Answer a new prompt."""
+        _refuse_unsupported(body)
         session = self.sessions.get(body.chat_session_id)
         prompt = session.add_prompt(body.prompt, body.parent_message_id)
         return self._answer(session, prompt, body)
 
     def edit(self, body: EditMessage) -> Reader:
         """Answer a changed prompt on a branch of its own."""
+        _refuse_unsupported(body)
         session = self.sessions.get(body.chat_session_id)
         record = session.get(body.message_id)
         if record.role != "USER":
@@ -169,6 +171,14 @@ def _request(session: Session, record: Record, body: Asking, *, continues: bool)
         thinking_so_far=record.message.thinking if continues else "",
         content_so_far=record.message.content if continues else "",
     )
+
+
+def _refuse_unsupported(body: Completion | EditMessage) -> None:
+    """Say no to what would silently be left out of the question."""
+    if body.images:
+        raise _wrong("images", "this gateway cannot pass images on; ask without them")
+    if body.ref_file_ids:
+        raise _wrong("ref_file_ids", "this gateway keeps no files; put what they say into the prompt")
 
 
 def _allow(record: Record, ban: str) -> None:
