@@ -26,7 +26,7 @@ class SSEChatError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """Show one line in IPython, where a traceback would be a wall."""
-        return [f"{type(self).__name__}: {self}"]
+        return [" ".join(f"{type(self).__name__}: {self}".split())]
 
 
 class StreamError(SSEChatError):
