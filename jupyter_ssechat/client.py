@@ -8,27 +8,26 @@ stands, then patches apply. It never sends a completion twice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .dialects import DeepSeek
+from .dialects import Body, DeepSeek
 from .errors import (
     ConnectionFailed,
     Expired,
     GatewayError,
+    InvalidData,
     InvalidRequest,
     LimitExceeded,
     NotAnEventStream,
     NotFound,
-    StreamError,
     Unauthorized,
 )
 from .message import Delta, Message
 from .patches import Patch
 from .sse import ServerSentEvent
-from .translation import Translation
 from .transport import Answer, EventSource, Transport
 from .wire_json import as_object, loads
 
@@ -173,32 +172,27 @@ class GatewayClient:
                 raise
             if not _passing(error):
                 message.interrupt()
-        except StreamError as error:
-            message.fail(error.type, str(error))
 
     async def _read(
         self, call: str, body: dict[str, Any], message: Message, guard: AbstractContextManager[Any]
     ) -> AsyncGenerator[Signal]:
         """One HTTP body: afresh for each, the decoder starts at SET, ""."""
-        translation = Translation(DeepSeek())
-        async with self._transport.events(
-            "POST", self._address(f"chat/{call}"), body, on_ignored=translation.ignore
-        ) as source:
+        said: list[Ready] = []
+        reading = Body(DeepSeek(), on_event=lambda event: said.extend(_ready(event)))
+        async with self._transport.events("POST", self._address(f"chat/{call}"), body) as source:
             if not source.is_event_stream:
-                patches = await self._whole_message(source)
-                yield _applied(message, patches, guard)
+                yield _applied(message, await self._whole_message(source), guard)
                 return
-            async for events in source:
-                for event in events:
-                    if event.event == "ready":
-                        yield _ready(event)
-                if patches := translation.feed(events):
-                    yield _applied(message, patches, guard)
-                if translation.broken is not None:
-                    raise translation.broken
-                if message.terminal:
-                    return
-        if last := translation.finish():
+            async with aclosing(source.chunks()) as chunks:
+                async for chunk in chunks:
+                    patches = reading.feed(chunk)
+                    while said:
+                        yield said.pop(0)
+                    if patches:
+                        yield _applied(message, patches, guard)
+                    if message.terminal:
+                        return
+        if last := reading.finish():
             yield _applied(message, last, guard)
 
     async def _whole_message(self, source: EventSource) -> list[Patch]:
@@ -238,9 +232,15 @@ def _applied(message: Message, patches: list[Patch], guard: AbstractContextManag
     return Patched(tuple(patches), tuple(deltas))
 
 
-def _ready(event: ServerSentEvent) -> Ready:
-    fields = as_object(loads(event.data))
-    return Ready(fields.get("stream_id"), fields.get("request_message_id"), fields.get("response_message_id"))
+def _ready(event: ServerSentEvent) -> Iterator[Ready]:
+    """The ids, if the event gives them; servers give the stream's, the messages', or all."""
+    if event.event != "ready":
+        return
+    try:
+        fields = as_object(loads(event.data))
+    except InvalidData:
+        return  # the body tells its own errors
+    yield Ready(fields.get("stream_id"), fields.get("request_message_id"), fields.get("response_message_id"))
 
 
 def _envelope_data(answer: Answer) -> dict[str, Any]:

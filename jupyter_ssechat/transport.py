@@ -1,23 +1,23 @@
-"""HTTP bytes → events: the one door to httpx and httpx-sse.
+"""HTTP → bytes of a stream: the one door to httpx and httpx-sse.
 
-httpx-sse opens the stream; the decoding is ours, from ``aiter_bytes()``: the shipped decoder loses the
-first event after a BOM, invents events at keep-alives and has no size limit (protocols section 5).
+httpx-sse opens the stream; the decoding is ours (`dialects.Body`), from ``aiter_bytes()``: the shipped
+decoder loses the first event after a BOM, invents events at keep-alives and has no size limit (protocols
+section 5).
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import httpx
 from httpx_sse import aconnect_sse
 
 from .errors import BadInput, ConnectionFailed, NotAnEventStream
-from .sse import ServerSentEvent, SSEDecoder
 
 MAX_ERROR_BYTES = 256 * 1024
 MAX_JSON_BYTES = 256 * 1024 * 1024
@@ -46,17 +46,10 @@ class Answer:
 
 
 class EventSource:
-    """An open HTTP answer: an event stream to iterate, or something else to read with `read()`."""
+    """An open HTTP answer: an event stream to take by `chunks()`, or something else to `read()`."""
 
-    def __init__(
-        self,
-        response: httpx.Response,
-        *,
-        max_event_bytes: int,
-        on_ignored: Callable[[str, list[str]], None] | None,
-    ) -> None:
+    def __init__(self, response: httpx.Response) -> None:
         self._response = response
-        self._decoder = SSEDecoder(max_event_bytes=max_event_bytes, lenient_end=False, on_ignored=on_ignored)
         self.status = response.status_code
         self.headers = response.headers
 
@@ -70,14 +63,11 @@ class EventSource:
         """Whether the answer is 2xx and ``text/event-stream`` (WHATWG: compared without case)."""
         return 200 <= self.status < 300 and self.content_type == "text/event-stream"
 
-    async def __aiter__(self) -> AsyncIterator[list[ServerSentEvent]]:
-        """Yield the events of each chunk as they arrive; ends with the body, ConnectionFailed if it breaks."""
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        """Yield the body as it arrives; ends with it, ConnectionFailed if it breaks."""
         with _as_connection_failed(self._response.request.url):
             async for chunk in self._response.aiter_bytes():
-                if events := self._decoder.feed(chunk):
-                    yield events
-        if events := self._decoder.finish():
-            yield events
+                yield chunk
 
     async def read(self, limit: int = MAX_ERROR_BYTES) -> Answer:
         """Read the body, at most `limit` bytes of it."""
@@ -107,18 +97,16 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         connect: float = 10.0,
         read: float | None = 60.0,
-        max_event_bytes: int = 8 * 2**20,
     ) -> None:
         self._headers = dict(headers or {})
         self._timeout = httpx.Timeout(read, connect=connect, pool=None)
         # A fresh connection for each call: none can turn out to have been closed meanwhile.
         self._limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        self._max_event_bytes = max_event_bytes
         self._clients: dict[bool, httpx.AsyncClient] = {}
 
     def _client(self, url: str) -> httpx.AsyncClient:
         """One client for this machine, which no proxy of the environment may see, and one for elsewhere."""
-        local = urlsplit(url).hostname in LOOPBACK
+        local = parsed(url).hostname in LOOPBACK
         if local not in self._clients:
             self._clients[local] = httpx.AsyncClient(
                 headers=self._headers, timeout=self._timeout, limits=self._limits, trust_env=not local
@@ -138,8 +126,6 @@ class Transport:
         method: str,
         url: str,
         body: object = None,
-        *,
-        on_ignored: Callable[[str, list[str]], None] | None = None,
     ) -> AsyncGenerator[EventSource]:
         """Open a stream; leaving the block closes the connection, which ends it at the other side too."""
         async with contextlib.AsyncExitStack() as stack:
@@ -147,13 +133,21 @@ class Transport:
                 source = await stack.enter_async_context(
                     aconnect_sse(self._client(url), method, url, **_json(body))
                 )
-            yield EventSource(source.response, max_event_bytes=self._max_event_bytes, on_ignored=on_ignored)
+            yield EventSource(source.response)
 
     async def aclose(self) -> None:
         """Close every connection."""
         clients, self._clients = list(self._clients.values()), {}
         for client in clients:
             await client.aclose()
+
+
+def parsed(url: str) -> SplitResult:
+    """Take an address apart; BadInput for what is none."""
+    try:
+        return urlsplit(url)
+    except ValueError as error:  # such as a bracket that is never closed
+        raise BadInput(f"{url!r} is not an address: {error}; expected http://HOST:PORT/…") from None
 
 
 def _json(body: object) -> dict[str, Any]:
@@ -168,17 +162,18 @@ def _as_connection_failed(url: object) -> Generator[None]:
     try:
         yield
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        raise BadInput(f"{_address(url)} is not an address: {error}; expected http://HOST:PORT/…") from None
+        said = f"{public_address(url)} is not an address: {error}"
+        raise BadInput(f"{said}; expected http://HOST:PORT/…") from None
     except httpx.TimeoutException as error:
         raise ConnectionFailed(
-            f"{_address(url)} went silent ({_reason(error)}); is the server alive?"
+            f"{public_address(url)} went silent ({_reason(error)}); is the server alive?"
         ) from None
     except httpx.HTTPError as error:
-        raise ConnectionFailed(f"no connection to {_address(url)}: {_reason(error)}") from None
+        raise ConnectionFailed(f"no connection to {public_address(url)}: {_reason(error)}") from None
 
 
-def _address(url: object) -> str:
-    """The address without its query, which may hold a token."""
+def public_address(url: object) -> str:
+    """The address without its user and its query, which may hold a secret."""
     parts = urlsplit(str(url))
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}" if host else str(url).partition("?")[0]

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from . import demo
 from .continuation import Overlap, ask_to_go_on
-from .dialects import OpenAIChat
-from .errors import BadInput, ConnectionFailed, StreamError, UpstreamError
+from .dialects import Body, OpenAIChat
+from .errors import BadInput, ConnectionFailed, UpstreamError
 from .message import finished
 from .patches import Patch
-from .sse import ServerSentEvent
-from .translation import Translation
-from .transport import Answer, EventSource, Transport
+from .transport import Answer, EventSource, Transport, parsed, public_address
 from .wire_json import as_list, as_object, as_text
 
 LAST_WORDS_SECONDS = 5.0
@@ -64,7 +62,7 @@ class Upstream(Protocol):
         """Yield patches as they arrive, the last one terminal.
 
         Ending without a terminal status means that the answer was cut. Raises UpstreamError when the
-        server refuses, ConnectionFailed when it cannot be reached, StreamError for what cannot be read.
+        server refuses, ConnectionFailed when it cannot be reached.
         Closing the generator ends the generation at the server.
         """
         ...
@@ -98,7 +96,7 @@ class Demo:
             skip=len(request.content_so_far),
             skip_thinking=len(request.thinking_so_far),
         )
-        async with contextlib.aclosing(tokens):
+        async with aclosing(tokens):
             async for token in tokens:
                 path = THINKING if token.kind == "thinking" else CONTENT
                 yield [Patch(path, "APPEND", token.text)]
@@ -120,7 +118,7 @@ class ModelServer:
         self, url: str, *, model: str | None = None, api_key: str | None = None, read: float = 300.0
     ) -> None:
         self.url = completions_url(url)
-        self.name = self.url
+        self.name = public_address(self.url)
         self.model = model
         self._key = api_key
         self._transport = Transport(
@@ -128,31 +126,28 @@ class ModelServer:
         )
 
     def __repr__(self) -> str:
-        return f"ModelServer({self.url!r})"
+        return f"ModelServer({self.name!r})"
 
     async def stream(self, request: Request) -> AsyncGenerator[list[Patch]]:
         """Ask the server and translate its chunks; see `Upstream.stream`."""
         body = await self._body(request)
         dialect = OpenAIChat(continues=request.continues and bool(request.content_so_far))
-        translation = Translation(dialect)
+        reading = Body(dialect)
         overlap = Overlap(request.content_so_far)
         try:
-            async with self._transport.events(
-                "POST", self.url, body, on_ignored=translation.ignore
-            ) as source:
+            async with self._transport.events("POST", self.url, body) as source:
                 if not source.is_event_stream:
                     raise await self._refusal(source)
-                async for events in _until_silent(source, lambda: dialect.finishing):
-                    if patches := overlap.trim(translation.feed(events)):
-                        yield patches
-                    if translation.broken is not None:
-                        raise translation.broken
-        except (ConnectionFailed, StreamError):
-            yield overlap.trim(translation.finish()) + overlap.rest()
-            if dialect.finishing:
-                return
-            raise
-        if last := overlap.trim(translation.finish()) + overlap.rest():
+                async with aclosing(_until_silent(source, lambda: dialect.finishing)) as chunks:
+                    async for chunk in chunks:
+                        if patches := overlap.trim(reading.feed(chunk)):
+                            yield patches
+        except ConnectionFailed:
+            yield overlap.trim(reading.finish()) + overlap.rest()
+            if not dialect.finishing:
+                raise
+            return
+        if last := overlap.trim(reading.finish()) + overlap.rest():
             yield last
 
     async def _body(self, request: Request) -> dict[str, Any]:
@@ -177,9 +172,7 @@ class ModelServer:
         A server without a list of models gets no name; one with several is not guessed at.
         """
         try:
-            answer = await self._transport.request(
-                "GET", self.url.removesuffix("/chat/completions") + "/models"
-            )
+            answer = await self._transport.request("GET", _models_url(self.url))
         except ConnectionFailed as error:
             raise UpstreamError(
                 f"the model server cannot be reached: {self._safe(str(error))}", type="connection_failed"
@@ -207,26 +200,25 @@ class ModelServer:
 
     def _safe(self, text: str) -> str:
         """One line of at most 500 characters in which our key never stands."""
-        line = " ".join(text.split())[:500]
-        return line.replace(self._key, "***") if self._key else line
+        if self._key:
+            text = text.replace(self._key, "***")
+        return " ".join(text.split())[:500]
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._transport.aclose()
 
 
-async def _until_silent(
-    source: EventSource, finishing: Callable[[], bool]
-) -> AsyncGenerator[list[ServerSentEvent]]:
-    """Yield the chunks' events; after the finish_reason wait a few seconds for what may follow, not for ever."""
-    chunks = aiter(source)
-    while True:
-        try:
-            async with asyncio.timeout(LAST_WORDS_SECONDS if finishing() else None):
-                events = await anext(chunks)
-        except (StopAsyncIteration, TimeoutError):
-            return
-        yield events
+async def _until_silent(source: EventSource, finishing: Callable[[], bool]) -> AsyncGenerator[bytes]:
+    """Yield the body as it arrives; after the finish_reason wait a few seconds for what may follow, not for ever."""
+    async with aclosing(source.chunks()) as chunks:
+        while True:
+            try:
+                async with asyncio.timeout(LAST_WORDS_SECONDS if finishing() else None):
+                    chunk = await anext(chunks)
+            except (StopAsyncIteration, TimeoutError):
+                return
+            yield chunk
 
 
 _ADVICE = {
@@ -265,7 +257,7 @@ def _key_from(name: str | None) -> str | None:
 
 def completions_url(url: str) -> str:
     """Complete the address of a server, of its ``/v1``, or of the endpoint itself."""
-    parts = urlsplit(url)
+    parts = parsed(url)
     if not parts.hostname:
         raise BadInput(f"{url!r} has no host; expected an address such as http://127.0.0.1:11434/v1")
     path = parts.path.rstrip("/")
@@ -273,7 +265,13 @@ def completions_url(url: str) -> str:
         path = "/v1"
     if not path.endswith("/chat/completions"):
         path += "/chat/completions"
-    return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
+    return parts._replace(path=path, fragment="").geturl()
+
+
+def _models_url(url: str) -> str:
+    """The address of the list of models beside an endpoint."""
+    parts = urlsplit(url)
+    return parts._replace(path=parts.path.removesuffix("/chat/completions") + "/models").geturl()
 
 
 def _model_names(data: object) -> list[str]:

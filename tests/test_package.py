@@ -40,7 +40,6 @@ PURE = [
     "dialects.openai_chat",
     "dialects.body",
     "dialects",
-    "translation",
     "replay",
 ]
 """The lowest floors: values in, values out. No clock, no thread, no socket, no Jupyter."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from ..errors import InvalidData, StreamError
 from ..message import ends, failed
@@ -20,13 +21,18 @@ class Body:
     """Reads one body in the dialect given, or in the one that its first event speaks.
 
     What cannot be read (a StreamError) ends the answer as failed, after all that came before it. Ignored
-    blocks reach the dialect in their place.
+    blocks reach the dialect in their place; `on_event` sees every event before it is translated.
     """
 
     def __init__(
-        self, dialect: DeepSeek | OpenAIChat | None = None, *, max_event_bytes: int = MAX_EVENT_BYTES
+        self,
+        dialect: DeepSeek | OpenAIChat | None = None,
+        *,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+        on_event: Callable[[ServerSentEvent], None] = lambda event: None,
     ) -> None:
         self._dialect = dialect
+        self._on_event = on_event
         self._decoder = SSEDecoder(max_event_bytes, lenient_end=True, on_ignored=self._ignore)
         self._ignored: deque[tuple[str, list[str]]] = deque()
         self._ended = False
@@ -70,6 +76,7 @@ class Body:
         if event is _IGNORED:
             name, comments = self._ignored.popleft()
             return (self._dialect or DeepSeek()).ignored(name, comments)
+        self._on_event(event)
         if self._dialect is None:
             self._dialect = spoken_in(event)()
         return self._dialect.feed(event)
