@@ -11,7 +11,7 @@ MAKEFLAGS += --no-print-directory
 export npm_config_save = false
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench lint format dist pins clean tools browser kernels js-check
+.PHONY: help demo test soak bench pictures lint format dist pins clean tools browser kernels js-check
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -28,6 +28,9 @@ soak: browser .venv/.test $(BUNDLE) kernels ## run the long versions of tests
 
 bench: .venv/.test $(BUNDLE) ## run the benchmarks; prints a table and JSON
 	$(BIN)/python -m benchmarks $(EXTRA_ARGS)
+
+pictures: browser .venv/.test $(BUNDLE) kernels ## take the pictures of the README anew
+	SSECHAT_SHOTS=docs $(BIN)/pytest tests/test_notebook.py -k demo
 
 lint: .venv/.test ## ruff and pyright
 	$(BIN)/ruff check

@@ -6,10 +6,11 @@ import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from .deltas import DeltaStream
 from .errors import AnswerFailed, AnswerStopped
 from .kernel import Kernel, kernel_of, open_route
 from .presentation import Presentation, note, show_history, show_text
-from .reply import DeltaStream, Reply
+from .reply import Reply
 from .widget import Action, ChatView
 
 INTERRUPTED = "stopped by the kernel's interrupt; what arrived is kept, and %chat resume lets it go on"

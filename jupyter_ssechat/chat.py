@@ -9,10 +9,11 @@ from urllib.parse import parse_qs, urlsplit
 
 from .client import GatewayClient
 from .consumer import shared_consumer
+from .deltas import AsyncDeltaStream, DeltaStream
 from .errors import BadInput
 from .gateway.server import embedded
 from .message import Delta
-from .reply import AsyncDeltaStream, Call, DeltaStream, Reply, View
+from .reply import Call, Reply, View
 from .upstream import Upstream, open_upstream
 
 

@@ -66,6 +66,7 @@ FLOORS = [
     "client",
     "consumer",
     "reply",
+    "deltas",
     "widget",
     "presentation",
     "kernel",
