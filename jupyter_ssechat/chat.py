@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from .client import GatewayClient
 from .consumer import shared_consumer
@@ -14,6 +14,7 @@ from .errors import BadInput
 from .gateway.server import embedded
 from .message import Delta
 from .reply import Call, Reply, View
+from .transport import parsed
 from .upstream import Upstream, open_upstream
 
 
@@ -275,7 +276,7 @@ class Chat:
 
 def _connect(gateway: str | None, token: str | None) -> GatewayClient:
     if gateway is not None:
-        address = urlsplit(gateway)
+        address = parsed(gateway)
         given = parse_qs(address.query).get("token", [None])[0]  # the address as a gateway prints it
         return GatewayClient(gateway, token or given)
     here = embedded()
