@@ -23,6 +23,7 @@ from .servers import CuttingProxy, Served
 
 T = TypeVar("T")
 NO_WAITING = (0.0,) * 8
+CUTS = 1000 if settings.get_current_profile_name() == "soak" else 25
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -60,7 +61,7 @@ def test_a_cut_anywhere_loses_and_repeats_nothing() -> None:
     with Gateway(Demo(pace=0)) as gateway:
         whole, _ = run(ask(GatewayClient(gateway.url, gateway.token)))
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=CUTS, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.integers(600, 6000), min_size=1, max_size=4))
     def cut(places: list[int]) -> None:
         # The first connection creates the session; after headers and `ready` the answer can be taken up again.

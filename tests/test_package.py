@@ -88,6 +88,7 @@ DOORS = {
     "httpx_sse": ["transport"],
     "ipykernel": ["kernel"],
     "jupyter_ui_poll": ["kernel"],
+    "markdown_it": ["projection"],
     "msgspec": ["gateway.bodies"],
     "starlette": ["gateway.access", "gateway.app", "gateway.envelope"],
     "traitlets": ["magics", "widget"],
