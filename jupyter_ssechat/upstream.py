@@ -141,14 +141,14 @@ class ModelServer:
                 async with aclosing(_until_silent(source, lambda: dialect.finishing)) as chunks:
                     async for chunk in chunks:
                         if patches := overlap.trim(reading.feed(chunk)):
-                            yield patches
+                            yield self._discreet(patches)
         except ConnectionFailed:
-            yield overlap.trim(reading.finish()) + overlap.rest()
+            yield self._discreet(overlap.trim(reading.finish()) + overlap.rest())
             if not dialect.finishing:
                 raise
             return
         if last := overlap.trim(reading.finish()) + overlap.rest():
-            yield last
+            yield self._discreet(last)
 
     async def _body(self, request: Request) -> dict[str, Any]:
         """The request in the words of the wire; nothing in it that was not asked for."""
@@ -197,6 +197,15 @@ class ModelServer:
             type=_TYPES.get(answer.status, "upstream_error"),
             status=answer.status,
         )
+
+    def _discreet(self, patches: list[Patch]) -> list[Patch]:
+        """The same patches, safe also where the server repeats our key in an error in mid-stream."""
+        return [self._told(patch) if patch.path == "response/error" else patch for patch in patches]
+
+    def _told(self, error: Patch) -> Patch:
+        fields = as_object(error.value)
+        said = {name: self._safe(as_text(fields.get(name))) for name in ("type", "message")}
+        return Patch(error.path, error.op, {**fields, **said})
 
     def _safe(self, text: str) -> str:
         """One line of at most 500 characters in which our key never stands."""
