@@ -226,6 +226,13 @@ class Document:
             return default
         return default if found is _MISSING else _plain(found)
 
+    def has(self, path: str) -> bool:
+        """Whether there is something other than null at `path`; reads no text."""
+        try:
+            return _find(self._root, _segments(path)) not in (_MISSING, None)
+        except _Impossible:
+            return False
+
     def snapshot(self) -> dict[str, Any]:
         """Return the whole document as plain JSON, a copy."""
         return _plain(self._root)
@@ -283,8 +290,8 @@ class Document:
         return node, last
 
 
-class _Impossible(Exception):
-    """A patch that cannot be applied."""
+class _Impossible(ValueError):
+    """A patch that cannot be applied, or a value nested too deep to be kept."""
 
 
 def _segments(path: str) -> list[str]:

@@ -92,6 +92,8 @@ class SSEDecoder:
                 return self._complete(blocks, rest)
             if chunk[0] == 10 and self._at_line_start():
                 return self._complete(b"", chunk[1:])
+        elif not chunk:
+            return []
         self._parts.append(chunk)
         self._size += len(chunk)
         if self._size > self._limit:
@@ -145,7 +147,7 @@ class SSEDecoder:
 
     def _at_line_start(self) -> bool:
         """Whether the unfinished block ends with a line end, so that another one is its blank line."""
-        return next((part[-1] == 10 for part in reversed(self._parts) if part), False)
+        return bool(self._parts) and self._parts[-1][-1:] == b"\n"
 
     def _hold(self, rest: bytes) -> None:
         self._parts = [rest] if rest else []

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jupyter_ssechat.errors import InvalidData
@@ -273,6 +273,13 @@ def test_both_fragment_generations_decode() -> None:
         }
 
 
+def test_a_document_knows_what_it_has() -> None:
+    whole = Document({"a": {"b": None, "c": [0]}})
+    assert [whole.has(path) for path in ("a", "a/c", "a/c/0", "", "a/b", "a/x", "a/c/1", "a/c/0/d")] == [
+        True
+    ] * 4 + [False] * 4
+
+
 def test_nobody_else_holds_a_part_of_the_document() -> None:
     value = {"response": {"fragments": [{"content": "a"}], "n": {"deep": [1]}}}
     whole = Document(value)
@@ -399,6 +406,13 @@ nested = st.recursive(
         {"v": st.lists(inner, max_size=3), "o": st.just("BATCH")}, optional={"p": paths}
     ),
 )
+
+
+@pytest.mark.soak
+def test_a_late_reader_reaches_the_same_document_at_length() -> None:
+    settings(max_examples=20_000, deadline=None)(test_a_late_reader_reaches_the_same_document)()
+    settings(max_examples=20_000, deadline=None)(test_what_is_encoded_decodes_to_the_same_patches)()
+    settings(max_examples=20_000, deadline=None)(test_any_frames_decode_to_patches_that_apply)()
 
 
 @given(objects, st.lists(nested, max_size=10))

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jupyter_ssechat.errors import EventTooLarge
@@ -89,6 +89,12 @@ def test_any_bytes_in_any_chunks_decode_as_specified(stream: bytes, places: Iter
     assert decoder.retry == retry
     assert decoder.finish() == []
     assert decoder.retry == retry
+
+
+@pytest.mark.soak
+def test_any_bytes_in_any_chunks_decode_as_specified_at_length() -> None:
+    settings(max_examples=50_000, deadline=None)(test_any_bytes_in_any_chunks_decode_as_specified)()
+    settings(max_examples=50_000, deadline=None)(test_the_cap_does_not_depend_on_the_chunks)()
 
 
 @given(streams, st.lists(st.integers(0, 400), max_size=12))
@@ -200,6 +206,14 @@ def test_a_stream_that_ends_its_lines_with_cr_does_not_wait_for_the_next_byte() 
     assert decoder.feed(b"") == []
     assert decoder.feed(b"\n\n\n") == []
     assert decoder.feed(b"data: c\n\r") == [ServerSentEvent(data="c")]
+
+
+def test_empty_chunks_cost_nothing() -> None:
+    decoder = SSEDecoder()
+    for chunk in (b"", b"data: a\n", b"", b"", b"\n", b""):
+        events = decoder.feed(chunk)
+        assert events == ([ServerSentEvent(data="a")] if chunk == b"\n" else [])
+        assert b"" not in vars(decoder)["_parts"][1:]
 
 
 def test_the_unfinished_block_is_discarded_unless_lenient() -> None:

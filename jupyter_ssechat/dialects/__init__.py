@@ -27,7 +27,7 @@ class Dialect(Protocol):
         ...
 
     def finish(self) -> list[Patch]:
-        """Translate the end of the body: what the wire leaves unsaid; [] when the answer was cut."""
+        """Translate the end of the body: what the wire leaves unsaid; nothing terminal when it was cut."""
         ...
 
 

@@ -47,7 +47,7 @@ class Body:
         return self._patches(events)
 
     def finish(self) -> list[Patch]:
-        """Take the end of the body; [] when it was cut."""
+        """Take the end of the body; nothing terminal when it was cut."""
         if self._broken:
             return []
         try:
@@ -75,7 +75,9 @@ class Body:
     def _translate(self, event: ServerSentEvent) -> list[Patch]:
         if event is _IGNORED:
             name, comments = self._ignored.popleft()
-            return (self._dialect or DeepSeek()).ignored(name, comments)
+            if self._dialect is None and name == "error":
+                self._dialect = DeepSeek()
+            return self._dialect.ignored(name, comments) if self._dialect else []
         self._on_event(event)
         if self._dialect is None:
             self._dialect = spoken_in(event)()
