@@ -12,6 +12,7 @@ from .patches import Patch, PatchDecoder
 from .sse import MAX_EVENT_BYTES, ServerSentEvent
 from .wire_json import as_object, excerpt, is_object, loads
 
+_SNIFFED = 2**16
 _SUCCESS = ("finished", "stopped", "filtered")
 
 
@@ -43,7 +44,8 @@ def _patches(chunks: Iterable[bytes], dialect: str | None, cap: int) -> Iterator
     head, first = b"", b""
     for chunk in chunks:
         head += chunk
-        if first := head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]:
+        first = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+        if first or len(head) > _SNIFFED:
             break
     if first in (b"{", b"["):
         yield _json_patches(_chain(head, chunks), cap)

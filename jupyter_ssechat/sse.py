@@ -213,7 +213,7 @@ class SSEDecoder:
     def _blocks(self, text: str) -> list[ServerSentEvent]:
         if text[:6] == "data: " and "\n" not in text:
             return [self._event(text[6:])]
-        parsed = [self._block(block) for block in text.split("\n\n")]
+        parsed = [self._block(block) for block in text.split("\n\n") if block]
         return [event for event in parsed if event is not None]
 
     def _block(self, block: str) -> ServerSentEvent | None:

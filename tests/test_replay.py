@@ -127,6 +127,10 @@ def test_a_whole_completion_in_place_of_a_stream_is_read() -> None:
     assert (message.status, message.content, message.model) == ("finished", "a", "m")
 
 
+def test_endless_blank_lines_cost_linear_time_and_no_memory() -> None:
+    assert replay(b"\n" * 2**16 for _ in range(200)).status == "interrupted"
+
+
 def test_an_unknown_dialect_is_refused() -> None:
     with pytest.raises(BadInput, match="expected one of deepseek, openai_chat"):
         replay([], "klingon")
@@ -206,7 +210,7 @@ class Counting(io.RawIOBase):
 def test_a_big_file_is_read_in_bounded_pieces(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    big = Counting(40 * 2**20)
+    big = Counting(20 * 2**20)
 
     class Stdin:
         buffer = big
