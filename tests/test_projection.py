@@ -145,7 +145,7 @@ def visible(html: str) -> str:
 
 @given(st.text(alphabet=st.sampled_from("ab Z09.,;:?-+*#_(){}/=>\"'%^| \n中。é🙂"), max_size=300))
 def test_prose_comes_back_byte_for_byte(text: str) -> None:
-    assert to_markdown(text) == text
+    assert to_markdown(text) == (text if text.strip() else "")
 
 
 @pytest.mark.parametrize(
