@@ -58,6 +58,7 @@ class EventStream:
         finally:
             sending.cancel()
             leaving.cancel()
+            self._reader.close()
             await asyncio.gather(sending, leaving, return_exceptions=True)
 
     async def _send(self, send: Send) -> None:

@@ -44,7 +44,11 @@ class Reader:
                 elif not await _happens(wake, keep_alive):
                     yield KEEP_ALIVE
         finally:
-            self._log.detach(self)
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the log, also of one of which nothing was read."""
+        self._log.detach(self)
 
 
 class StreamLog:
