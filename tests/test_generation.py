@@ -1,0 +1,410 @@
+"""One generation: how it is stopped, who seals it, how long its thinking took."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any, TypeVar
+
+import pytest
+
+from jupyter_ssechat.errors import BadInput, ConnectionFailed, EventTooLarge, UpstreamError
+from jupyter_ssechat.gateway.generation import Generation, ThinkingClock
+from jupyter_ssechat.gateway.log import Reader
+from jupyter_ssechat.gateway.sessions import Record, Session
+from jupyter_ssechat.message import filtered, finished
+from jupyter_ssechat.patches import Patch
+from jupyter_ssechat.sse import SSEDecoder
+from jupyter_ssechat.upstream import Request, Turn
+from jupyter_ssechat.wire_json import loads
+
+T = TypeVar("T")
+ELAPSED = "response/thinking_elapsed_secs"
+STATUS = "response/status"
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(asyncio.wait_for(coroutine, 30))
+
+
+def thinks(text: str) -> Patch:
+    return Patch("response/thinking_content", "APPEND", text)
+
+
+def says(text: str) -> Patch:
+    return Patch("response/content", "APPEND", text)
+
+
+class Clock:
+    """A clock that only the test moves, in seconds."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Told(Exception):
+    """Something that no upstream ought to raise."""
+
+
+class Scripted:
+    """An upstream that yields patches, moves the clock, waits for events, raises."""
+
+    name = "scripted"
+
+    def __init__(self, *steps: Any, clock: Clock | None = None, stubborn: bool = False) -> None:
+        self.waits = asyncio.Event()
+        self.closed = asyncio.Event()
+        self._steps = steps
+        self._clock = clock or Clock()
+        self._stubborn = stubborn
+
+    async def stream(self, request: Request) -> AsyncGenerator[list[Patch]]:
+        try:
+            for step in self._steps:
+                if isinstance(step, asyncio.Event):
+                    await self._wait(step)
+                elif isinstance(step, float):
+                    self._clock.now += step
+                elif isinstance(step, Exception):
+                    raise step
+                else:
+                    yield step if isinstance(step, list) else [step]
+        finally:
+            self.closed.set()
+
+    async def _wait(self, event: asyncio.Event) -> None:
+        self.waits.set()
+        try:
+            await event.wait()
+        except asyncio.CancelledError:
+            if not self._stubborn:
+                raise
+
+    async def aclose(self) -> None:
+        """Nothing to let go of."""
+
+
+class Answer:
+    """A record that is being answered, and what a reader from the beginning gets of it."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.session = Session("s", now=Clock(5.0))
+        prompt = self.session.add_prompt("hello", None)
+        self.record: Record = self.session.add_answer(
+            prompt.message_id, model="", thinking=True, search=False
+        )
+        self.clock = clock or Clock()
+        self.ends = 0
+
+    def generation(self) -> Generation:
+        return Generation(self.session, self.record, clock=self.clock, on_end=self._ended)
+
+    def _ended(self) -> None:
+        self.ends += 1
+
+    async def of(self, *steps: Any) -> list[tuple[str, Any]]:
+        """Generate to the end; returns the events as they were read."""
+        generation = self.generation()
+        reader = generation.attach()
+        generation.start(Scripted(*steps, clock=self.clock), REQUEST)
+        return await events(reader)
+
+
+REQUEST = Request(turns=(Turn("user", "hello"),))
+
+
+async def events(reader: Reader) -> list[tuple[str, Any]]:
+    raw = b"".join([frame async for frame in reader.frames(60)])
+    return [(event.event, loads(event.data)) for event in SSEDecoder().feed(raw)]
+
+
+def names(read: list[tuple[str, Any]]) -> list[str]:
+    return [name for name, _ in read if name != "message"]
+
+
+# ---- the thinking clock ----
+
+
+def clocked(*steps: Any, already: float = 0.0) -> list[Patch]:
+    """The patches of a clock that is told of `steps`, numbers being seconds that pass."""
+    now = Clock()
+    clock, told = ThinkingClock(now, already), list[Patch]()
+    for step in steps:
+        if isinstance(step, float):
+            now.now += step
+        else:
+            told += clock.before(step)
+    return told
+
+
+def test_thinking_is_timed_from_its_first_word_to_the_first_of_the_answer() -> None:
+    steps = (2.0, thinks("a"), 1.0, thinks("b"), 1.26, says("c"), 5.0, says("d"), Patch(STATUS, "SET", "x"))
+    assert clocked(*steps) == [Patch(ELAPSED, "SET", 2.3)]
+
+
+@pytest.mark.parametrize("end", [Patch(STATUS, "SET", "INCOMPLETE"), finished()[0]])
+def test_thinking_that_ends_without_an_answer_is_timed_too(end: Patch) -> None:
+    assert clocked(thinks("a"), 3.0, end) == [Patch(ELAPSED, "SET", 3.0)]
+
+
+def test_without_thinking_there_is_no_time() -> None:
+    assert clocked(says("a"), 3.0, *finished()) == []
+
+
+def test_figures_do_not_end_the_thinking() -> None:
+    usage = Patch("response/usage", "SET", {})
+    assert clocked(thinks("a"), 1.0, usage, 1.0, says("b")) == [Patch(ELAPSED, "SET", 2.0)]
+
+
+def test_a_time_that_the_server_tells_is_not_told_again() -> None:
+    assert clocked(thinks("a"), 1.0, Patch(ELAPSED, "SET", 41), says("b"), *finished()) == []
+
+
+def test_the_time_of_an_answer_that_goes_on_is_added_up() -> None:
+    assert clocked(thinks("a"), 1.5, says("b"), already=2.25) == [Patch(ELAPSED, "SET", 3.8)]
+    assert clocked(says("b"), 1.5, *finished(), already=2.25) == []
+
+
+def test_the_time_is_told_just_before_the_answer_begins() -> None:
+    answer = Answer()
+    read = run(answer.of(thinks("Hm"), 2.5, says("Yes"), *finished()))
+    data = [data for name, data in read if name == "message"]
+    assert data.index({"v": 2.5, "p": ELAPSED, "o": "SET"}) + 1 == data.index(
+        {"v": "Yes", "p": "response/content", "o": "APPEND"}
+    )
+    assert answer.record.message.thinking_seconds == 2.5
+
+
+def test_a_second_generation_adds_its_thinking_to_the_first() -> None:
+    async def twice() -> float | None:
+        answer = Answer()
+        stopping = Scripted(thinks("Hm"), 2.0, asyncio.Event(), clock=answer.clock)
+        generation = answer.generation()
+        generation.start(stopping, REQUEST)
+        await stopping.waits.wait()
+        await generation.stop()
+        answer.record.apply([Patch(STATUS, "SET", "WIP")])
+        await answer.of(thinks(" well"), 3.0, says("Yes"), *finished())
+        return answer.record.message.thinking_seconds
+
+    assert run(twice()) == 5.0
+
+
+# ---- how it ends ----
+
+
+def test_a_whole_answer_ends_once_with_finish_and_close() -> None:
+    answer = Answer()
+    read = run(answer.of(says("a"), [says("b"), *finished()]))
+    assert names(read) == ["ready", "update_session", "finish", "update_session", "close"]
+    assert read[-1] == ("close", {"click_behavior": "none"})
+    assert (answer.record.message.content, answer.ends) == ("ab", 1)
+
+
+@pytest.mark.parametrize(
+    ("steps", "status", "behaviour"),
+    [
+        ((says("a"), *finished("length")), "finished", "continue"),
+        ((says("a"), *filtered()), "filtered", "none"),
+        ((says("a"),), "failed", "retry"),
+        ((UpstreamError("no"),), "failed", "retry"),
+    ],
+)
+def test_the_close_says_what_may_be_done_next(steps: tuple[Any, ...], status: str, behaviour: str) -> None:
+    answer = Answer()
+    read = run(answer.of(*steps))
+    assert answer.record.message.status == status
+    assert read[-1] == ("close", {"click_behavior": behaviour})
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said", "reason"),
+    [
+        (UpstreamError("slow down", type="rate_limit_reached"), "rate_limit_reached", "slow down", None),
+        (UpstreamError("no such model", type="not_found"), "not_found", "no such model", "generation_err"),
+        (EventTooLarge("too large"), "event_too_large", "too large", "generation_err"),
+        (BadInput("no address"), "upstream_error", "no address", "generation_err"),
+        (Told("a bug"), "internal_error", "the gateway failed: Told: a bug", "generation_err"),
+    ],
+)
+def test_whatever_an_upstream_raises_its_readers_learn_it(
+    error: Exception, kind: str, said: str, reason: str | None
+) -> None:
+    answer = Answer()
+    read = run(answer.of(says("half"), error))
+    assert answer.record.message.error is not None
+    assert answer.record.message.error.to_dict() == {"type": kind, "message": said}
+    assert answer.record.message.content == "half"
+    hint = {"type": "error", "content": said, "clear_response": False, "finish_reason": reason or kind}
+    assert read[-2:] == [("hint", hint), ("close", {"click_behavior": "retry"})]
+
+
+@pytest.mark.parametrize(
+    ("steps", "kind", "said"),
+    [
+        ((ConnectionFailed("nobody there"),), "connection_failed", "cannot be reached: nobody there"),
+        ((thinks("Hm"), ConnectionFailed("reset")), "upstream_interrupted", "resume to have it continued"),
+        ((thinks("Hm"),), "upstream_interrupted", "resume to have it continued"),
+        ((), "upstream_interrupted", "resume to have it continued"),
+    ],
+)
+def test_a_lost_server_is_told_from_one_that_never_was_there(
+    steps: tuple[Any, ...], kind: str, said: str
+) -> None:
+    answer = Answer()
+    run(answer.of(*steps))
+    error = answer.record.message.error
+    assert error is not None and error.type == kind and said in error.message
+
+
+def test_an_answer_that_has_ended_is_replayed_to_its_end() -> None:
+    async def replay() -> tuple[list[tuple[str, Any]], int]:
+        answer = Answer()
+        await answer.of(says("whole"), *finished())
+        again = answer.generation()
+        reader = again.attach()
+        again.replay()
+        assert not again.running
+        return await events(reader), answer.ends
+
+    read, ends = run(replay())
+    assert [name for name, _ in read] == [
+        "ready",
+        "update_session",
+        "message",
+        "finish",
+        "update_session",
+        "close",
+    ]
+    assert read[2][1]["v"]["response"]["content"] == "whole"
+    assert ends == 2  # each generation tells of its own end
+
+
+# ---- stop ----
+
+
+async def stopped_while_it_waits(*steps: Any, stubborn: bool = False) -> tuple[Answer, Scripted, Any]:
+    """Stop a generation that waits after `steps`; what a reader got of it, too."""
+    answer = Answer()
+    upstream = Scripted(
+        *steps, asyncio.Event(), says(" too late"), *finished(), clock=answer.clock, stubborn=stubborn
+    )
+    generation = answer.generation()
+    reader = generation.attach()
+    generation.start(upstream, REQUEST)
+    await upstream.waits.wait()
+    assert generation.running
+    await generation.stop()
+    assert not generation.running
+    return answer, upstream, await events(reader)
+
+
+@pytest.mark.parametrize("steps", [(), (thinks("Hm"),), (says("half"),)])
+def test_stop_keeps_what_stands_and_closes_the_upstream(steps: tuple[Any, ...]) -> None:
+    answer, upstream, read = run(stopped_while_it_waits(*steps))
+    message = answer.record.message
+    assert (message.status, message.finish_reason) == ("stopped", "stopped")
+    assert message.thinking + message.content == "".join(step.value for step in steps)
+    assert upstream.closed.is_set()
+    assert read[-1] == ("close", {"click_behavior": "continue"})
+    assert names(read).count("close") == answer.ends == 1
+
+
+def test_stop_in_mid_thinking_tells_how_long_it_thought() -> None:
+    answer, _, read = run(stopped_while_it_waits(thinks("Hm"), 4.0))
+    assert answer.record.message.thinking_seconds == 4.0
+    data = [data for name, data in read if name == "message"]
+    assert [frame.get("p") for frame in data[-3:]] == [ELAPSED, "response/finish_reason", STATUS]
+
+
+def test_an_upstream_that_will_not_end_cannot_add_to_a_stopped_answer() -> None:
+    answer, upstream, _ = run(stopped_while_it_waits(says("half"), stubborn=True))
+    assert (answer.record.message.status, answer.record.message.content) == ("stopped", "half")
+    assert upstream.closed.is_set()
+
+
+def test_stop_before_the_start_seals_an_empty_answer() -> None:
+    async def stop() -> Answer:
+        answer = Answer()
+        generation = answer.generation()
+        await generation.stop()
+        return answer
+
+    message = run(stop()).record.message
+    assert (message.status, message.content) == ("stopped", "")
+
+
+def test_stop_before_the_upstream_had_its_first_turn_works_too() -> None:
+    async def stop() -> Answer:
+        answer = Answer()
+        generation = answer.generation()
+        reader = generation.attach()
+        generation.start(Scripted(says("never")), REQUEST)
+        await generation.stop()
+        assert names(await events(reader))[-1] == "close"
+        return answer
+
+    message = run(stop()).record.message
+    assert (message.status, message.content) == ("stopped", "")
+
+
+def test_stop_after_the_end_changes_nothing() -> None:
+    async def stop() -> Answer:
+        answer = Answer()
+        generation = answer.generation()
+        reader = generation.attach()
+        generation.start(Scripted(says("whole"), *finished()), REQUEST)
+        await events(reader)
+        await generation.stop()
+        await generation.fail("late", "too late")
+        return answer
+
+    answer = run(stop())
+    assert (answer.record.message.status, answer.ends) == ("finished", 1)
+
+
+def test_of_many_who_end_it_at_once_the_first_decides() -> None:
+    async def end() -> tuple[Answer, list[tuple[str, Any]]]:
+        answer = Answer()
+        upstream = Scripted(says("half"), asyncio.Event())
+        generation = answer.generation()
+        reader = generation.attach()
+        generation.start(upstream, REQUEST)
+        await upstream.waits.wait()
+        await asyncio.gather(
+            generation.fail("gateway_closed", "closing"), generation.stop(), generation.stop()
+        )
+        return answer, await events(reader)
+
+    answer, read = run(end())
+    assert answer.record.message.error is not None
+    assert answer.record.message.error.type == "gateway_closed"
+    assert names(read).count("close") == answer.ends == 1
+
+
+def test_a_reader_who_comes_after_a_stop_finds_the_stopped_answer() -> None:
+    async def late() -> list[tuple[str, Any]]:
+        answer, _, _ = await stopped_while_it_waits(says("half"))
+        again = answer.generation()
+        reader = again.attach()
+        again.replay()
+        return await events(reader)
+
+    response = run(late())[2][1]["v"]["response"]
+    assert (response["status"], response["content"]) == ("INCOMPLETE", "half")
+
+
+def test_the_end_touches_the_session() -> None:
+    async def touched() -> Answer:
+        answer = Answer()
+        now = Clock(77.0)
+        answer.session = Session("s", now=now)
+        answer.session.add_prompt("x", None)
+        now.now = 78.5
+        await answer.of(says("a"), *finished())
+        return answer
+
+    assert run(touched()).session.updated_at == 78.5
