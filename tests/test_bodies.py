@@ -1,0 +1,189 @@
+"""Request bodies: what is taken, what is refused, and by which name."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyter_ssechat.errors import InvalidRequest
+from jupyter_ssechat.gateway import bodies
+from jupyter_ssechat.gateway.bodies import (
+    Completion,
+    Continue,
+    EditMessage,
+    Nothing,
+    OfMessage,
+    OfSession,
+    Regenerate,
+    StopStream,
+)
+
+KINDS = [Nothing, OfSession, OfMessage, StopStream, Completion, EditMessage, Regenerate, Continue]
+LEAST: dict[type[Any], dict[str, Any]] = {
+    Nothing: {},
+    OfSession: {"chat_session_id": "s"},
+    OfMessage: {"chat_session_id": "s", "message_id": 2},
+    StopStream: {"chat_session_id": "s", "message_id": 2},
+    Completion: {"chat_session_id": "s", "prompt": "hello"},
+    EditMessage: {"chat_session_id": "s", "message_id": 1, "prompt": "hello"},
+    Regenerate: {"chat_session_id": "s", "child_message_id": 2},
+    Continue: {"chat_session_id": "s", "message_id": 2},
+}
+ASKING: dict[str, Any] = {
+    "thinking_enabled": True,
+    "search_enabled": False,
+    "model": None,
+    "system": None,
+    "options": {},
+}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+def read(data: object, kind: type[Any]) -> Any:
+    return bodies.read(json.dumps(data).encode(), kind)
+
+
+def refused(raw: bytes, kind: type[Any] = Completion) -> str:
+    with pytest.raises(InvalidRequest) as error:
+        bodies.read(raw, kind)
+    assert (error.value.status, error.value.code) == (422, 42200)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_every_call_has_its_least_body() -> None:
+    assert set(LEAST) == set(KINDS)
+    for kind, least in LEAST.items():
+        body = read(least, kind)
+        assert {name: getattr(body, name) for name in least} == least
+
+
+@pytest.mark.parametrize("kind", [Completion, EditMessage, Regenerate, Continue])
+def test_what_is_not_said_is_as_the_protocol_has_it(kind: type[Any]) -> None:
+    body = read(LEAST[kind], kind)
+    assert {name: getattr(body, name) for name in ASKING} == ASKING
+    assert body.images == []
+
+
+def test_the_other_optional_fields_have_their_defaults_too() -> None:
+    completion = read(LEAST[Completion], Completion)
+    assert (completion.parent_message_id, completion.ref_file_ids) == (None, [])
+    assert read(LEAST[StopStream], StopStream).stream_id is None
+    assert read(LEAST[Continue], Continue).fallback_to_resume is False
+
+
+def test_a_whole_body_is_read_as_it_is() -> None:
+    whole = {
+        **LEAST[Completion],
+        "parent_message_id": 4,
+        "thinking_enabled": False,
+        "search_enabled": True,
+        "model": "m",
+        "system": "be brief",
+        "options": {"temperature": 0.5, "stop": ["\n"], "deep": {"er": [None]}},
+        "ref_file_ids": ["f"],
+        "images": [{"any": "thing"}],
+    }
+    body = read(whole, Completion)
+    assert {name: getattr(body, name) for name in whole} == whole
+
+
+def test_bodies_do_not_share_what_can_be_changed() -> None:
+    read(LEAST[Completion], Completion).options["mine"] = 1
+    assert read(LEAST[Completion], Completion).options == {}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_body_cannot_be_changed(kind: type[Any]) -> None:
+    body = read(LEAST[kind], kind)
+    with pytest.raises(AttributeError):
+        body.chat_session_id = "another"
+
+
+def test_no_body_at_all_is_an_empty_one() -> None:
+    assert bodies.read(b"", Nothing) == Nothing()
+    assert refused(b"", OfSession).startswith("chat_session_id: ")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"{oops",
+        b"\xff\xfe",
+        b"{",
+        b"prompt=hello",
+        b'{"a":1}x',
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"9" * 5000,
+    ],
+)
+def test_what_is_no_json_object_is_refused_as_a_body(raw: bytes) -> None:
+    assert refused(raw).startswith("body: ")
+
+
+@pytest.mark.parametrize("data", [None, 3, "hello", [], [{"chat_session_id": "s"}]])
+def test_json_of_another_kind_is_refused_as_a_body(data: object) -> None:
+    assert refused(json.dumps(data).encode(), OfSession).startswith("body: ")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if LEAST[kind]])
+def test_a_missing_field_is_named(kind: type[Any]) -> None:
+    for name in LEAST[kind]:
+        body = {other: value for other, value in LEAST[kind].items() if other != name}
+        assert refused(json.dumps(body).encode(), kind).startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_unknown_field_is_named(kind: type[Any]) -> None:
+    assert refused(json.dumps({**LEAST[kind], "colour": "red"}).encode(), kind).startswith("colour: ")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "named"),
+    [
+        ("chat_session_id", 3, "chat_session_id"),
+        ("prompt", None, "prompt"),
+        ("prompt", ["hello"], "prompt"),
+        ("parent_message_id", "4", "parent_message_id"),
+        ("parent_message_id", 4.5, "parent_message_id"),
+        ("parent_message_id", True, "parent_message_id"),
+        ("thinking_enabled", 1, "thinking_enabled"),
+        ("thinking_enabled", "yes", "thinking_enabled"),
+        ("model", 3, "model"),
+        ("options", [], "options"),
+        ("options", None, "options"),
+        ("ref_file_ids", [1], "ref_file_ids[0]"),
+        ("images", "x.png", "images"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_the_name_of_its_field(
+    field: str, value: Any, named: str
+) -> None:
+    body = {**LEAST[Completion], field: value}
+    assert refused(json.dumps(body).encode()).startswith(f"{named}: ")
+
+
+def test_text_survives_as_it_is() -> None:
+    prompt = "{x} \ud83d 你好 \u0000 \u2028 🎉"
+    assert read({**LEAST[Completion], "prompt": prompt}, Completion).prompt == prompt
+
+
+@given(JSON, st.sampled_from(KINDS))
+def test_any_json_is_a_body_or_refused(data: Any, kind: type[Any]) -> None:
+    with suppress(InvalidRequest):
+        assert isinstance(read(data, kind), kind)
+
+
+@given(st.binary(), st.sampled_from(KINDS))
+def test_any_bytes_are_a_body_or_refused(raw: bytes, kind: type[Any]) -> None:
+    with suppress(InvalidRequest):
+        assert isinstance(bodies.read(raw, kind), kind)

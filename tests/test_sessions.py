@@ -1,0 +1,176 @@
+"""Sessions: ids, parents, branches, and what is remembered of those that are gone."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyter_ssechat.errors import Expired, InvalidRequest, NotFound
+from jupyter_ssechat.gateway import sessions
+from jupyter_ssechat.gateway.sessions import TITLE_LENGTH, Record, Session, Sessions
+from jupyter_ssechat.message import finished
+from jupyter_ssechat.patches import Patch
+
+
+class Calendar:
+    """Seconds since the epoch, one more each time somebody looks."""
+
+    def __init__(self) -> None:
+        self._seconds = itertools.count(1000)
+
+    def __call__(self) -> float:
+        return float(next(self._seconds))
+
+
+@pytest.fixture
+def session() -> Session:
+    return Session("s", Calendar())
+
+
+def answered(session: Session, prompt: Record) -> Record:
+    return session.add_answer(prompt.message_id, model="m", thinking=True, search=False)
+
+
+# ---- one session ----
+
+
+def test_messages_are_numbered_from_one_on_and_know_their_parents(session: Session) -> None:
+    first = session.add_prompt("one", None)
+    answer = answered(session, first)
+    second = session.add_prompt("two", answer.message_id)
+    assert [(one.message_id, one.parent_id, one.role) for one in session.records.values()] == [
+        (1, None, "USER"),
+        (2, 1, "ASSISTANT"),
+        (3, 2, "USER"),
+    ]
+    assert session.path_to(second) == [first, answer, second]
+
+
+@given(st.lists(st.integers(0), max_size=30))
+def test_the_path_to_a_message_is_its_branch_and_no_other(choices: list[int]) -> None:
+    session = Session("s", Calendar())
+    for choice in choices:
+        answers = [None, *(one.message_id for one in session.records.values() if one.role == "ASSISTANT")]
+        prompt = session.add_prompt("x", answers[choice % len(answers)])
+        answered(session, prompt)
+    for record in session.records.values():
+        path = session.path_to(record)
+        assert path[-1] is record and path[0].parent_id is None
+        assert [one.parent_id for one in path[1:]] == [one.message_id for one in path[:-1]]
+
+
+def test_an_answer_is_a_record_before_there_is_a_word_of_it(session: Session) -> None:
+    record = answered(session, session.add_prompt("one", None))
+    wire = record.to_wire()
+    assert (record.message.status, record.message.started, record.epoch) == ("streaming", True, 0)
+    assert (wire["status"], wire["content"], wire["thinking_content"]) == ("WIP", "", None)
+    assert (wire["message_id"], wire["parent_id"], wire["role"]) == (2, 1, "ASSISTANT")
+    assert (wire["model"], wire["thinking_enabled"], wire["search_enabled"]) == ("m", True, False)
+
+
+def test_a_prompt_is_a_message_that_is_finished(session: Session) -> None:
+    wire = session.add_prompt("what is it?", None).to_wire()
+    assert (wire["status"], wire["content"], wire["role"]) == ("FINISHED", "what is it?", "USER")
+
+
+def test_what_a_message_shows_is_a_copy(session: Session) -> None:
+    record = answered(session, session.add_prompt("one", None))
+    record.to_wire()["files"].append("mine")
+    assert record.to_wire()["files"] == []
+
+
+def test_a_record_takes_patches(session: Session) -> None:
+    record = answered(session, session.add_prompt("one", None))
+    record.apply([Patch("response/content", "APPEND", "yes"), *finished()])
+    assert (record.message.content, record.to_wire()["status"]) == ("yes", "FINISHED")
+
+
+def test_only_an_answer_can_be_followed_by_a_prompt(session: Session) -> None:
+    prompt = session.add_prompt("one", None)
+    with pytest.raises(InvalidRequest, match="parent_message_id: message 1 is a prompt") as error:
+        session.add_prompt("two", prompt.message_id)
+    assert (error.value.status, error.value.code) == (422, 42200)
+
+
+@pytest.mark.parametrize("message_id", [0, -1, 3, 10**30])
+def test_a_message_that_is_not_there_is_not_found(session: Session, message_id: int) -> None:
+    answered(session, session.add_prompt("one", None))
+    with pytest.raises(NotFound, match=f"message {message_id} is not in session s; it has 2") as error:
+        session.get(message_id)
+    assert (error.value.status, error.value.biz_code) == (404, 26)
+    with pytest.raises(NotFound):
+        session.add_prompt("two", message_id)
+    assert len(session.records) == 2
+
+
+@pytest.mark.parametrize(
+    ("prompt", "title"),
+    [("  one\n\ttwo ", "one two"), ("x" * 100, "x" * TITLE_LENGTH), ("🎉" * 100, "🎉" * TITLE_LENGTH)],
+)
+def test_the_first_prompt_is_the_title_on_one_short_line(session: Session, prompt: str, title: str) -> None:
+    answer = answered(session, session.add_prompt(prompt, None))
+    session.add_prompt("another", answer.message_id)
+    assert session.to_wire()["title"] == title
+
+
+def test_every_change_is_dated(session: Session) -> None:
+    dates = [session.updated_at]
+    prompt = session.add_prompt("one", None)
+    dates.append(session.updated_at)
+    answered(session, prompt)
+    dates.append(session.updated_at)
+    session.touch()
+    dates.append(session.updated_at)
+    assert dates == sorted(set(dates))
+    assert session.to_wire() == {"id": "s", "title": "one", "updated_at": dates[-1]}
+
+
+# ---- all sessions ----
+
+
+def refusal(found: Sessions, session_id: str) -> tuple[type[Exception], int, int]:
+    with pytest.raises((NotFound, Expired)) as error:
+        found.get(session_id)
+    return type(error.value), error.value.status, error.value.biz_code
+
+
+def test_a_session_is_found_by_its_id_until_it_is_deleted() -> None:
+    found = Sessions(Calendar())
+    one, two = found.create(), found.create()
+    assert one.id != two.id
+    assert found.get(one.id) is one
+    found.delete(one.id)
+    assert refusal(found, one.id) == (Expired, 410, 27)
+    assert found.get(two.id) is two
+    with pytest.raises(Expired):
+        found.delete(one.id)
+
+
+@pytest.mark.parametrize("session_id", ["", "none", "../s"])
+def test_a_session_that_never_was_is_not_found(session_id: str) -> None:
+    found = Sessions(Calendar())
+    assert refusal(found, session_id) == (NotFound, 404, 26)
+    with pytest.raises(NotFound):
+        found.delete(session_id)
+
+
+def test_sessions_are_listed_with_the_one_changed_last_first() -> None:
+    found = Sessions(Calendar())
+    one, two, three = found.create(), found.create(), found.create()
+    assert found.all() == [three, two, one]
+    one.add_prompt("x", None)
+    assert found.all() == [one, three, two]
+
+
+def test_of_the_deleted_only_the_last_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "REMEMBERED", 3)
+    found = Sessions(Calendar())
+    gone = [found.create().id for _ in range(5)]
+    for session_id in gone:
+        found.delete(session_id)
+    kinds: list[Any] = [refusal(found, session_id)[0] for session_id in gone]
+    assert kinds == [NotFound, NotFound, Expired, Expired, Expired]
