@@ -17,14 +17,17 @@ from markdown_it.token import Token
 
 from .prose import Line, Place, definitions, entities, project
 
-# What runs, loads or links if a parser takes a code block for something else.
+# What runs, loads or links if a parser takes code for something else.
 _LIVE = re.compile(r"<|\]\(|\]\[|\]:|!\[")
+_LIVE_SPAN = re.compile(r"`[^`\n<]*+<[^`\n]*+`")
 _ODD_IN_INFO = re.compile(r"[^\w+#.,:={}/ -]")
 # A diagram may fetch images and run callbacks; JupyterLab and nbconvert draw it without being asked.
 _LOADING_DIAGRAM = re.compile(
     r"//|@\{|%%\{|^\s*---\s*$|<(?!br\s*/?>)|&#|&\w+;|#\w+;|\\|!\[|\b(?:url|img|href|click|callback|themeCSS)\b",
     re.I | re.M,
 )
+# With a formula right after it, JupyterLab takes this for a formula of its own, and fails if there is none.
+_FORMULA_MARK = re.compile(r"@@[0-9]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -87,7 +90,7 @@ def _answer(content: str) -> str:
     source = text.split("\n")
     codes, lines = _read(text, source)
     defined = definitions(source) if "]:" in text else frozenset[str]()
-    hides = ("`" in text and "<" in text) or any(_LIVE.search(code.token.content) for code in codes)
+    hides = bool(_LIVE_SPAN.search(text)) or any(_LIVE.search(code.token.content) for code in codes)
     page = _Page()
     for block in _blocks(lines, codes):
         if isinstance(block, _Code):
@@ -183,7 +186,7 @@ def _write_code(code: _Code, source: Sequence[str], page: _Page, *, hides: bool)
     indent = _indent(code, lines[0])
     if _is_whole(code.token, lines) and not hides:
         page.write("\n".join(lines))
-    elif indent is None or re.search("@@[0-9]", code.token.content):
+    elif indent is None or _FORMULA_MARK.search(code.token.content):
         page.write(_before(code, lines[0]) + f"<pre><code>{entities(code.token.content)}</code></pre>")
     else:
         page.write("\n".join(_fenced(code.token, indent)), apart=True)
@@ -192,7 +195,8 @@ def _write_code(code: _Code, source: Sequence[str], page: _Page, *, hides: bool)
 def _is_whole(token: Token, lines: Sequence[str]) -> bool:
     """Tell whether a block has an end that everybody knows, and nothing odd after its fence."""
     closed = len(lines) == token.content.count("\n") + 2 and lines[-1].lstrip(" \t>") == token.markup
-    return _info(token) == token.info and (token.type == "code_block" or closed) and "@@" not in token.content
+    known = token.type == "code_block" or closed
+    return known and _info(token) == token.info and not _FORMULA_MARK.search(token.content)
 
 
 def _indent(code: _Code, line: str) -> str | None:

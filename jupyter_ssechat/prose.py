@@ -453,6 +453,8 @@ class _Formulas:
                 return text[:-1] + " " + text[-1]
             case "ticks":
                 return "‘" * len(text)
+            case "tildes":
+                return "{}" + text
             case "escape":
                 text = self._inner_escape(token)
             case _:
