@@ -38,7 +38,7 @@ class Access:
     def __init__(self, token: str | None = None, *, allowed_hosts: tuple[str, ...] = ()) -> None:
         self.token = token or secrets.token_urlsafe(24)
         self.port = 0
-        self._allowed_hosts = allowed_hosts
+        self._allowed_hosts = {host.lower() for host in allowed_hosts}
         self._grants: dict[str, Grant] = {}
 
     def __repr__(self) -> str:
