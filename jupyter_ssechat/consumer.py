@@ -78,6 +78,7 @@ class Batcher:
         self._interval = interval
         self._loop = asyncio.get_running_loop()
         self._pending: list[Patch] = []
+        self._halves: dict[str, str] = {}
         self._last = -interval
         self._timer: asyncio.TimerHandle | None = None
 
@@ -96,20 +97,28 @@ class Batcher:
             self._timer.cancel()
             self._timer = None
         merged, self._pending = merge(self._pending), []
-        batch = [whole for patch in merged if (whole := self._whole(patch, last=last)) is not None]
+        batch = [whole for patch in merged for whole in self._whole(patch)]
+        if last:
+            batch += self._given_up("")
         if batch:
             self._last = self._loop.time()
             self._sink(batch)
 
-    def _whole(self, patch: Patch, *, last: bool) -> Patch | None:
+    def _whole(self, patch: Patch) -> list[Patch]:
+        """The patch without halves of pairs; one at the end of a text is kept for the text that follows."""
         if patch.op != "APPEND" or not isinstance(patch.value, str):
-            return Patch(patch.path, patch.op, sendable(patch.value))
-        text, held = mend(patch.value)
-        if held and last:
-            text += "\ufffd"
-        elif held:
-            self._pending.append(Patch(patch.path, "APPEND", held))
-        return Patch(patch.path, "APPEND", text) if text else None
+            return [*self._given_up(patch.path), Patch(patch.path, patch.op, sendable(patch.value))]
+        text, held = mend(self._halves.pop(patch.path, "") + patch.value)
+        if held:
+            self._halves[patch.path] = held
+        return [Patch(patch.path, "APPEND", text)] if text else []
+
+    def _given_up(self, path: str) -> list[Patch]:
+        """The halves at or below `path`, whose other halves cannot come any more."""
+        lost = [one for one in self._halves if not path or f"{one}/".startswith(f"{path}/")]
+        for one in lost:
+            del self._halves[one]
+        return [Patch(one, "APPEND", "\ufffd") for one in lost]
 
 
 def sendable(value: Any) -> Any:
