@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jupyter_ssechat.dialects import DIALECTS, Body, DeepSeek, Dialect, OpenAIChat
 from jupyter_ssechat.dialects.deepseek import whole_message
@@ -451,3 +453,71 @@ def test_deltas_replace_what_is_recalled() -> None:
         for delta in message.apply(patch)
     ]
     assert deltas[-1] == Delta("content", "Let us talk about something else.", replaces=True)
+
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-1, 2)
+    | st.sampled_from(["", "a", "<think>", "</think>", "stop", "error"])
+)
+words = [
+    "choices",
+    "delta",
+    "content",
+    "reasoning",
+    "tool_calls",
+    "function",
+    "arguments",
+    "index",
+    "id",
+    "usage",
+    "error",
+]
+words += [
+    "finish_reason",
+    "x_groq",
+    "type",
+    "text",
+    "message",
+    "v",
+    "p",
+    "o",
+    "response",
+    "fragments",
+    "status",
+    "data",
+    "code",
+]
+anything = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(words), inner, max_size=4),
+    max_leaves=10,
+)
+deltas = st.dictionaries(st.sampled_from(words), anything, max_size=4)
+chunks = st.fixed_dictionaries(
+    {
+        "choices": st.lists(
+            st.fixed_dictionaries({"delta": deltas}, optional={"finish_reason": scalars}), max_size=2
+        )
+        | anything
+    },
+    optional={"usage": anything, "error": anything, "x_groq": anything, "model": anything},
+)
+
+
+@pytest.mark.parametrize("name", sorted(DIALECTS))
+@given(
+    values=st.lists(anything | chunks, max_size=8),
+    names=st.sampled_from(["message", "error", "hint", "close"]),
+)
+def test_no_json_whatever_breaks_a_dialect(name: str, values: list[Any], names: str) -> None:
+    dialect, message = DIALECTS[name](), Message()
+    shown = {"thinking": "", "content": ""}
+    told = [dialect.feed(ServerSentEvent(data=json.dumps(value))) for value in values]
+    told += [dialect.feed(ServerSentEvent(names, json.dumps(value))) for value in values[:1]]
+    for patch in [patch for patches in (*told, dialect.finish()) for patch in patches]:
+        for delta in message.apply(patch):
+            shown[delta.kind] = delta.text if delta.replaces else shown[delta.kind] + delta.text
+    assert shown == {"thinking": message.thinking, "content": message.content}
+    json.dumps(message.to_dict())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -408,13 +409,6 @@ nested = st.recursive(
 )
 
 
-@pytest.mark.soak
-def test_a_late_reader_reaches_the_same_document_at_length() -> None:
-    settings(max_examples=20_000, deadline=None)(test_a_late_reader_reaches_the_same_document)()
-    settings(max_examples=20_000, deadline=None)(test_what_is_encoded_decodes_to_the_same_patches)()
-    settings(max_examples=20_000, deadline=None)(test_any_frames_decode_to_patches_that_apply)()
-
-
 @given(objects, st.lists(nested, max_size=10))
 def test_any_frames_decode_to_patches_that_apply(start: dict[str, Any], stream: list[Any]) -> None:
     decoder, whole = PatchDecoder(), Document()
@@ -506,3 +500,17 @@ def test_mending_holds_back_a_first_half() -> None:
     assert mend("\ud83d\ude00") == ("😀", "")
     assert mend("\ude00a") == ("\ufffda", "")
     assert mend("") == ("", "")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    "property",
+    [
+        test_merged_patches_leave_the_same_document,
+        test_what_is_encoded_decodes_to_the_same_patches,
+        test_a_late_reader_reaches_the_same_document,
+        test_any_frames_decode_to_patches_that_apply,
+    ],
+)
+def test_it_holds_at_length(property: Callable[[], None]) -> None:
+    settings(max_examples=10_000, deadline=None)(property)()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
 
@@ -89,12 +89,6 @@ def test_any_bytes_in_any_chunks_decode_as_specified(stream: bytes, places: Iter
     assert decoder.retry == retry
     assert decoder.finish() == []
     assert decoder.retry == retry
-
-
-@pytest.mark.soak
-def test_any_bytes_in_any_chunks_decode_as_specified_at_length() -> None:
-    settings(max_examples=50_000, deadline=None)(test_any_bytes_in_any_chunks_decode_as_specified)()
-    settings(max_examples=50_000, deadline=None)(test_the_cap_does_not_depend_on_the_chunks)()
 
 
 @given(streams, st.lists(st.integers(0, 400), max_size=12))
@@ -364,3 +358,12 @@ def test_a_comment_is_one_line_with_one_newline() -> None:
 
 def test_half_a_character_is_sent_as_a_replacement() -> None:
     assert encode(data="a\ud83d") == "data: a\ufffd\n\n".encode()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    "property",
+    [test_any_bytes_in_any_chunks_decode_as_specified, test_the_cap_does_not_depend_on_the_chunks],
+)
+def test_it_holds_at_length(property: Callable[[], None]) -> None:
+    settings(max_examples=30_000, deadline=None)(property)()
