@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from typing import Any, Protocol
 
 from .client import GENERATING, GatewayClient, Patched, Ready, Reconnecting, Signal
@@ -76,7 +76,7 @@ class Reply:
         self.ttft: float | None = None
         self._consumer = consumer
         self._client = client
-        self._view = view
+        self._views = [] if view is None else [view]
         self._on_delta = on_delta
         self._on_ready = on_ready
         self._on_end = on_end
@@ -117,7 +117,8 @@ class Reply:
         """One of streaming, finished, stopped, filtered, failed, interrupted (protocols section 6)."""
         if not self._ended:
             return "streaming"
-        return "failed" if self._refusal is not None else self._message.status
+        with self._lock:
+            return "failed" if self._refusal is not None else self._message.status
 
     @property
     def phase(self) -> str:
@@ -130,29 +131,34 @@ class Reply:
     @property
     def finish_reason(self) -> str | None:
         """Why it ended: stop, length, stopped, content_filter, tool_calls, error; None before."""
-        return "error" if self._refusal is not None else self._message.finish_reason
+        with self._lock:
+            return "error" if self._refusal is not None else self._message.finish_reason
 
     @property
     def usage(self) -> Usage | None:
         """Tokens, where the server counts them."""
-        return self._message.usage
+        with self._lock:
+            return self._message.usage
 
     @property
     def thinking_seconds(self) -> float | None:
         """How long it thought."""
-        return self._message.thinking_seconds
+        with self._lock:
+            return self._message.thinking_seconds
 
     @property
     def model(self) -> str | None:
         """The model that answered, as the server names it."""
-        return self._message.model
+        with self._lock:
+            return self._message.model
 
     @property
     def error(self) -> Failure | None:
         """What went wrong, if it failed."""
         if self._refusal is not None:
             return Failure(getattr(self._refusal, "type", type(self._refusal).__name__), str(self._refusal))
-        return self._message.error
+        with self._lock:
+            return self._message.error
 
     @property
     def elapsed(self) -> float:
@@ -228,19 +234,27 @@ class Reply:
         self._consumer.call_soon(self._stop_soon)
 
     def dismiss(self) -> None:
-        """Stop it and take its view away: another reply stands in its place."""
+        """Stop it and take its views away: another reply stands in its place."""
         self.ask_to_stop()
-        if self._view is not None:
-            self._view.close()
+        for view in self._views:
+            view.close()
 
     def show_in(self, view: View | None, on_delta: Callable[[Delta | None], None] | None = None) -> None:
-        """Let `view`, from now on, show this reply, with the text that stands."""
-        with self._lock:
-            document = self._message.document.snapshot()
-        self._view = view
+        """Let `view` too show this reply from now on, beginning with the text that stands."""
         self._on_delta = on_delta
         if view is not None:
-            view.push([Patch("", "SET", sendable(document))])
+            self._consumer.submit(self._join(view)).result(STOP_SECONDS)
+
+    async def _join(self, view: View) -> None:
+        """On the loop, in one step: what is pending goes to the others only, the snapshot has it already."""
+        if self._batcher is not None:
+            self._batcher.flush()
+        document = {**self._message.document.snapshot(), "phase": self.phase, "timing": {"ttft": self.ttft}}
+        self._views = [*self._views, view]
+        view.begin(self)
+        view.push([Patch("", "SET", sendable(document))])
+        if self._message_id is not None and not self._ended:
+            view.ready(self)
 
     def grant(self, origin: str) -> dict[str, Any] | None:
         """What a view at `origin` needs to stop this stream by itself; None where the gateway gives no such token."""
@@ -287,17 +301,17 @@ class Reply:
         self._elapsed = None
         self._started_at = self._heard_at = time.monotonic()
         self._message.resume()
-        if self._view is not None:
-            self._view.begin(self)
+        for view in self._views:
+            view.begin(self)
         self._run = self._consumer.submit(self._stream(prepare))
 
     async def _stream(self, prepare: Callable[[], Any]) -> None:
         self._task = asyncio.current_task()
-        self._batcher = Batcher(self._view.push) if self._view is not None else None
-        self._set_phase("connecting")
-        if self.ttft is not None and self._batcher is not None:
-            self._batcher.add([Patch("continued", "SET", True)])
+        self._batcher = Batcher(self._push)
         try:
+            self._set_phase("connecting")
+            if self.ttft is not None:
+                self._show([Patch("continued", "SET", True)])
             call, body = await prepare()
             self.session_id = body["chat_session_id"]
             signals = self._client.follow(call, body, self._message, guard=self._lock)
@@ -329,8 +343,8 @@ class Reply:
         self._message_id = ready.response_message_id or self._message_id
         self._set_phase("waiting")
         self._on_ready(self)
-        if self._view is not None:
-            self._view.ready(self)
+        for view in self._views:
+            view.ready(self)
         if self._stop_asked:
             self._stop_soon()
 
@@ -345,8 +359,7 @@ class Reply:
             patches += self._phase_patch(phase)
         elif self._phase == "reconnecting":
             patches += self._phase_patch(self._phase_of_text())
-        if self._batcher is not None:
-            self._batcher.add(patches, at_once=first)
+        self._show(patches, at_once=first)
         if self._on_delta is not None:
             for delta in deltas:
                 self._on_delta(delta)
@@ -364,32 +377,39 @@ class Reply:
 
     def _set_phase(self, phase: str) -> None:
         self._phase = phase
-        if self._batcher is not None:
-            self._batcher.add([Patch("phase", "SET", phase)])
+        self._show([Patch("phase", "SET", phase)])
 
     def _refuse(self, error: SSEChatError) -> None:
         self._refusal = error
-        if self._batcher is not None:
-            type_ = getattr(error, "type", type(error).__name__)
-            self._batcher.add(failed(type_, str(error)))
+        self._show(failed(getattr(error, "type", type(error).__name__), str(error)))
+
+    def _show(self, patches: list[Patch], *, at_once: bool = False) -> None:
+        if self._views and self._batcher is not None:
+            self._batcher.add(patches, at_once=at_once)
+
+    def _push(self, patches: list[Patch]) -> None:
+        for view in self._views:
+            view.push(patches)
 
     def _end(self) -> None:
         self._elapsed = time.monotonic() - self._started_at
         self._ended = True
-        self._finish_view()
-        self._on_end(self)
-        self.over.set()
-        if self._on_delta is not None:
-            self._on_delta(None)
+        with ExitStack() as last:  # from the last to the first, each whatever the others do: somebody waits
+            if self._on_delta is not None:
+                last.callback(self._on_delta, None)
+            last.callback(self.over.set)
+            last.callback(self._on_end, self)
+            self._finish_view()
 
     def _finish_view(self) -> None:
-        if self._batcher is None or self._view is None:
+        if self._batcher is None:
             return
         local = failed(self.error.type, self.error.message) if self.error and self._message.error else []
         figures = [Patch("timing/elapsed", "SET", round(self.elapsed, 3)), Patch("phase", "SET", self.status)]
-        self._batcher.add([*local, *figures])
+        self._show([*local, *figures])
         self._batcher.flush(last=True)
-        self._view.end(self)
+        for view in self._views:
+            view.end(self)
 
     def _cut_short(self) -> None:
         """End here what the gateway cannot end: never begun is stopped, begun and lost is interrupted."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from .kernels import KINDS, Comm, Kernel
-from .servers import Pause, Script, answer, chunk, model_server
+from .servers import Pause, Script, answer, chunk, finish, model_server
 
 Kernels = Callable[[str], Kernel]
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -420,3 +420,19 @@ def test_in_a_plain_terminal_the_answer_streams_as_text(tmp_path: Path) -> None:
     )
     assert "demo model" in done.stdout
     assert done.stderr == ""
+
+
+def test_chat_show_opens_a_second_view_of_an_answer_that_still_streams(newest: Kernel) -> None:
+    pause = Pause()
+    with model_server(Script([chunk(content="one "), pause, chunk(content="two"), finish()])) as server:
+        use(newest, server.url)
+        first = newest.run("%%chat --bg\nx")
+        until_text(newest, view_of(newest), "one")
+        second = newest.start("%chat show")
+        newest.wait_until(lambda: len(views(newest)) == 2 and bool(views(newest)[1].received), what="a second view")
+        pause.end()
+        newest.finish(second)
+        newest.wait_until(lambda: bool(first.data("text/markdown")), what="the first cell has its text too")
+    for cell in (first, second):
+        assert cell.data(VIEW) == []
+        assert cell.data("text/markdown") == ["one two"]
