@@ -25,7 +25,7 @@ from .errors import (
     NotFound,
     Unauthorized,
 )
-from .message import Delta, Message
+from .message import Delta, Message, reopened
 from .patches import Patch
 from .sse import ServerSentEvent
 from .transport import Answer, EventSource, Transport
@@ -131,6 +131,8 @@ class GatewayClient:
         tries, first = 0, True
         message_id: int | None = body.get("message_id") if call in ("continue", "resume_stream") else None
         session_id = body["chat_session_id"]
+        if call == "continue":  # its old end is none any more, also before the first word arrives
+            yield _applied(message, reopened(), guard)
         while True:
             async with aclosing(self._attempt(call, body, message, guard, first=first)) as stream:
                 async for signal in stream:

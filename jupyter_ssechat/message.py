@@ -385,6 +385,12 @@ def failed(type: str, message: str) -> list[Patch]:
     return [reason, Patch("response/error", "SET", Failure(type, message).to_dict()), status]
 
 
+def reopened() -> list[Patch]:
+    """Break the seal of an answer that goes on."""
+    fields = {"finish_reason": None, "error": None, "status": "WIP"}
+    return [Patch(f"response/{name}", "SET", value) for name, value in fields.items()]
+
+
 def ends(patch: Patch) -> bool:
     """Whether `patch` brings a status that is terminal."""
     if patch.op != "SET":
@@ -417,5 +423,6 @@ __all__ = [
     "failed",
     "filtered",
     "finished",
+    "reopened",
     "stopped",
 ]

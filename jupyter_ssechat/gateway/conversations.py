@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import GatewayError, InvalidRequest
-from ..patches import Patch
+from ..message import reopened
 from ..upstream import Request, Turn, Upstream
 from .bodies import Asking, Completion, Continue, EditMessage, Regenerate
 from .generation import Generation
@@ -72,13 +72,7 @@ class Conversations:
         if running is not None and body.fallback_to_resume:
             return running.attach()
         self._may_go_on(record, running)
-        record.apply(
-            [
-                Patch("response/error", "SET", None),
-                Patch("response/finish_reason", "SET", None),
-                Patch("response/status", "SET", "WIP"),
-            ]
-        )
+        record.apply(reopened())
         return self._generate(session, record, body, continues=True)
 
     def _may_go_on(self, record: Record, running: Generation | None) -> None:
