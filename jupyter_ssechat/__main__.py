@@ -59,6 +59,7 @@ def run_replay(args: argparse.Namespace) -> int:
         message = replay(_chunks(args.file), args.dialect)
     except OSError as error:
         return _complain(f"{args.file} cannot be read: {error.strerror or error}", USAGE_ERROR)
+    args.status = exit_status(message)
     if args.json:
         print(dumps(message.to_dict()))
     else:
@@ -138,6 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough; the interpreter must not complain at its exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = getattr(args, "status", INTERRUPTED)
     except KeyboardInterrupt:
         pass
     except SSEChatError as error:

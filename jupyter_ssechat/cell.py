@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from .deltas import DeltaStream
@@ -15,6 +19,8 @@ from .widget import Action, ChatView
 
 INTERRUPTED = "stopped by the kernel's interrupt; what arrived is kept, and %chat resume lets it go on"
 STOP_SECONDS = 5.0
+# What would control the terminal instead of standing in it.
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 # Opens a reply; takes the keywords `view` and `on_delta` of `Chat.send`.
 Send = Callable[..., Reply]
@@ -67,7 +73,11 @@ class NotebookCell:
         view = ChatView()
         open_route(view.comm)
         presentation = Presentation(view, background=background, attended=self.attended)
-        reply = send(view=presentation)
+        try:
+            reply = send(view=presentation)
+        except BaseException:
+            presentation.discard()
+            raise
         actions: dict[Action, Callable[[], object]] = {"stop": reply.ask_to_stop, "resume": reply.resume}
         view.on_action(lambda action: actions[action]())
         keep(reply)
@@ -78,12 +88,15 @@ class NotebookCell:
         try:
             self._kernel.wait(reply.over)
         except KeyboardInterrupt:
-            reply.ask_to_stop()
-            reply.over.wait(STOP_SECONDS)
-            presentation.settle(reply)
+            with _interrupts(reply.let_go):
+                _stop_for_good(reply)
+                presentation.settle(reply)
+                self._kernel.abort_queue()
             raise AnswerStopped(INTERRUPTED) from None
         presentation.settle(reply)
-        _raise_for(reply)
+        if reply.status in ("failed", "interrupted"):
+            self._kernel.abort_queue()
+            raise AnswerFailed(reply.one_line())
 
     def show(self, reply: Reply) -> None:
         if reply.done:
@@ -114,13 +127,11 @@ class Terminal:
             _print(deltas)
         except KeyboardInterrupt:
             raise AnswerStopped(INTERRUPTED) from None
-        except AnswerFailed:
-            _raise_for(deltas.reply)
         if said := note(deltas.reply):
             print(f"[{said}]")
 
     def show(self, reply: Reply) -> None:
-        print(reply.content)
+        print(CONTROL.sub("\ufffd", reply.content))
 
     def show_history(self, messages: list[dict[str, Any]]) -> None:
         for one in messages:
@@ -133,9 +144,25 @@ def cell_of(shell: Any) -> Cell:
     return NotebookCell(kernel) if kernel is not None else Terminal()
 
 
-def _raise_for(reply: Reply) -> None:
-    if reply.status in ("failed", "interrupted"):
-        raise AnswerFailed(reply.one_line()) from None
+@contextmanager
+def _interrupts(call: Callable[[], object]) -> Generator[None]:
+    """Let further interrupts call this instead of breaking into what the first one began."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: call())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _stop_for_good(reply: Reply) -> None:
+    """Stop a reply; where the gateway does not confirm in time, let go of it."""
+    reply.ask_to_stop()
+    if not reply.over.wait(STOP_SECONDS):
+        reply.let_go()
+        reply.over.wait(STOP_SECONDS)
 
 
 def _print(deltas: DeltaStream) -> None:
@@ -146,7 +173,7 @@ def _print(deltas: DeltaStream) -> None:
                 lead = "\x1b[2m" if delta.kind == "thinking" else "\x1b[0m"
                 sys.stdout.write(f"\n\n{lead}" if kind else lead)
                 kind = delta.kind
-            sys.stdout.write(delta.text)
+            sys.stdout.write(CONTROL.sub("\ufffd", delta.text))
             sys.stdout.flush()
     finally:
         sys.stdout.write("\x1b[0m\n" if kind else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
@@ -10,7 +11,7 @@ from urllib.parse import parse_qs
 from .client import GatewayClient
 from .consumer import shared_consumer
 from .deltas import AsyncDeltaStream, DeltaStream
-from .errors import BadInput
+from .errors import BadInput, ConnectionFailed, GatewayError, Unauthorized
 from .gateway.server import embedded
 from .message import Delta
 from .reply import Call, Reply, View
@@ -174,6 +175,8 @@ class Chat:
         old = reply or self.last
         if old is None or old.message_id is None:
             raise BadInput("there is no answer to regenerate yet; ask something first")
+        if old.session_id != self.session_id:
+            raise BadInput("that answer stands in another conversation; regenerate it there")
         answer_id = old.message_id
         asking = self._asking(options)
 
@@ -193,6 +196,15 @@ class Chat:
             return []
         return self._consumer.submit(self._client.history(session_id)).result()
 
+    def check(self) -> None:
+        """Call the gateway once; raises ConnectionFailed or Unauthorized where it cannot be used."""
+        try:
+            self._consumer.submit(self._client.sessions()).result()
+        except (ConnectionFailed, Unauthorized):
+            raise
+        except GatewayError:
+            return  # it is there; a gateway of another make may not list its sessions
+
     def branch(self) -> list[dict[str, Any]]:
         """The messages that lead to the last answer, oldest first."""
         known = {one["message_id"]: one for one in self.history()}
@@ -205,6 +217,9 @@ class Chat:
 
     def new(self) -> None:
         """Begin a new conversation; the old one stays in the gateway."""
+        if self._gateway is None and not self._alive():
+            self._consumer = shared_consumer()
+            self._client = _connect(None, None)
         self.session_id = None
         self._head = None
         self.last = None
@@ -221,6 +236,10 @@ class Chat:
             "search_enabled": False,
         }
         extra: dict[str, Any] = {**self.options, **(options.get("options") or {})}
+        try:
+            json.dumps(extra, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise BadInput(f"options cannot be sent as JSON: {error}") from None
         ours: dict[str, Any] = {
             "model": options.get("model") or self.model,
             "system": options.get("system") or self.system,
@@ -237,6 +256,11 @@ class Chat:
         on_delta: Callable[[Delta | None], None] | None,
         on_end: Callable[[Reply], object],
     ) -> Reply:
+        if not self._alive():
+            raise BadInput(
+                "the gateway of this conversation was closed, or belongs to the process that this one was forked"
+                " from; call new() on the chat, or create a new one"
+            )
         before, head = self.last, self._head
 
         async def in_turn() -> Call:
@@ -262,6 +286,10 @@ class Chat:
         self.last = reply
         reply.start_with(in_turn)
         return reply
+
+    def _alive(self) -> bool:
+        """Whether what this chat was opened on is still there: its thread, and the gateway of this process."""
+        return self._consumer.alive and (self._gateway is not None or self._client.url == embedded().url)
 
     def _ready(self, reply: Reply) -> None:
         self._head = reply.message_id

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .dialects import Body, DeepSeek
+from .dialects.deepseek import whole_message
 from .errors import (
+    BadInput,
     ConnectionFailed,
     Expired,
     GatewayError,
@@ -28,8 +30,8 @@ from .errors import (
 from .message import Delta, Message, reopened
 from .patches import Patch
 from .sse import ServerSentEvent
-from .transport import Answer, EventSource, Transport
-from .wire_json import as_object, loads
+from .transport import Answer, EventSource, Transport, sendable_in_header
+from .wire_json import as_list, as_object, loads
 
 RETRY_SECONDS = (0.0, 0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 8.0)
 GENERATING = Literal["completion", "edit_message", "regenerate", "continue", "resume_stream"]
@@ -83,6 +85,8 @@ class GatewayClient:
         sleep: Callable[[float], Any] = asyncio.sleep,
     ) -> None:
         self.url = url.partition("?")[0].rstrip("/")
+        if token is not None and not sendable_in_header(token):
+            raise BadInput("the gateway's token holds characters that no token has; set it anew")
         headers = {"authorization": f"Bearer {token}"} if token else None
         self._transport = Transport(headers=headers, read=read)
         self._retries = retries
@@ -93,11 +97,16 @@ class GatewayClient:
 
     async def create_session(self) -> str:
         """Open a session and return its id."""
-        return str((await self._call("chat_session/create", {}))["id"])
+        session_id = (await self._call("chat_session/create", {})).get("id")
+        if not isinstance(session_id, str):
+            raise GatewayError(
+                "the gateway opened a session without an id; is the address that of a gateway?"
+            )
+        return session_id
 
     async def sessions(self) -> list[dict[str, Any]]:
         """List the sessions: id, title, updated_at (seconds since the epoch)."""
-        return (await self._call("chat_session/list", {}))["chat_sessions"]
+        return as_list((await self._call("chat_session/list", {})).get("chat_sessions"))
 
     async def delete_session(self, session_id: str) -> None:
         """Delete a session with all its messages."""
@@ -105,7 +114,8 @@ class GatewayClient:
 
     async def history(self, session_id: str) -> list[dict[str, Any]]:
         """All messages of a session, all branches, the oldest first."""
-        return (await self._call("chat/history_messages", {"chat_session_id": session_id}))["chat_messages"]
+        found = await self._call("chat/history_messages", {"chat_session_id": session_id})
+        return as_list(found.get("chat_messages"))
 
     async def stop(self, session_id: str, message_id: int, stream_id: str | None = None) -> None:
         """Stop an answer; harmless when it does not run."""
@@ -180,19 +190,25 @@ class GatewayClient:
     ) -> AsyncGenerator[Signal]:
         """One HTTP body: afresh for each, the decoder starts at SET, ""."""
         said: list[Ready] = []
-        reading = Body(DeepSeek(), on_event=lambda event: said.extend(_ready(event)))
+        over: list[ServerSentEvent] = []
+
+        def note(event: ServerSentEvent) -> None:
+            said.extend(_ready(event))
+            over.extend([event] if event.event == "close" else [])
+
+        reading = Body(DeepSeek(), on_event=note)
         async with self._transport.events("POST", self._address(f"chat/{call}"), body) as source:
             if not source.is_event_stream:
                 yield _applied(message, await self._whole_message(source), guard)
                 return
-            async with aclosing(source.chunks()) as chunks:
+            async with aclosing(source.chunks(lambda: message.terminal)) as chunks:
                 async for chunk in chunks:
                     patches = reading.feed(chunk)
                     while said:
                         yield said.pop(0)
                     if patches:
                         yield _applied(message, patches, guard)
-                    if message.terminal:
+                    if over:
                         return
         if last := reading.finish():
             yield _applied(message, last, guard)
@@ -203,9 +219,8 @@ class GatewayClient:
         if answer.content_type != "application/json":
             raise source.not_an_event_stream()
         data = _envelope_data(answer)
-        found = as_object(data.get("biz_data"))
-        if data.get("biz_code") == 22 and found:
-            return [Patch("", "SET", found if "response" in found else {"response": found})]
+        if data.get("biz_code") == 22:
+            return whole_message(as_object(answer.json()))
         raise _refused(answer, data)
 
     async def _call(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -242,7 +257,13 @@ def _ready(event: ServerSentEvent) -> Iterator[Ready]:
         fields = as_object(loads(event.data))
     except InvalidData:
         return  # the body tells its own errors
-    yield Ready(fields.get("stream_id"), fields.get("request_message_id"), fields.get("response_message_id"))
+    stream_id = fields.get("stream_id")
+    ids = [_id(fields.get(name)) for name in ("request_message_id", "response_message_id")]
+    yield Ready(stream_id if isinstance(stream_id, str) else None, *ids)
+
+
+def _id(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _envelope_data(answer: Answer) -> dict[str, Any]:
@@ -259,7 +280,10 @@ def _refused(answer: Answer, data: dict[str, Any]) -> GatewayError:
     )
     kind = _ERRORS.get(answer.status, GatewayError)
     code, biz_code = data.get("code") or 0, data.get("biz_code") or 0
-    error = kind(f"the gateway refused: {said}", status=answer.status, code=int(code), biz_code=int(biz_code))
+    kind = Unauthorized if code == 40003 and not biz_code else kind
+    error = kind(
+        f"the gateway refused: {said}", status=answer.status, code=_id(code) or 0, biz_code=_id(biz_code) or 0
+    )
     if isinstance(error, LimitExceeded):
         error.retry_after = _seconds(answer.headers.get("retry-after"))
     return error

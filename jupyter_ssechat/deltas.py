@@ -45,6 +45,10 @@ class DeltaStream(Iterator[Delta]):
         self._ended = True
         self.reply.ask_to_stop()
 
+    def __del__(self) -> None:
+        if not self._ended:  # a loop that was left by `break`
+            self.close()
+
     def __enter__(self) -> DeltaStream:
         return self
 
@@ -65,7 +69,10 @@ class AsyncDeltaStream(AsyncIterator[Delta]):
 
     def put(self, delta: Delta | None) -> None:
         """Take a delta from the consumer's thread."""
-        self._loop.call_soon_threadsafe(self._deltas.put_nowait, delta)
+        try:
+            self._loop.call_soon_threadsafe(self._deltas.put_nowait, delta)
+        except RuntimeError:  # its loop is closed: nobody will ever read this
+            self.reply.ask_to_stop()
 
     async def __anext__(self) -> Delta:
         if self._ended:

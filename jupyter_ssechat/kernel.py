@@ -48,6 +48,30 @@ class Kernel:
                 poll(10)  # pyright: ignore[reportUnknownMemberType]
                 over.wait(PUMP_SECONDS)
 
+    def abort_queue(self) -> None:
+        """Let the cells that were sent while this one waited not run, since it fails.
+
+        From ipykernel 7 on the kernel does so itself; before, they are kept by the pump, which knows nothing of it.
+        """
+        if _version() >= (7,):
+            return
+        from jupyter_ui_poll import _poll  # pyright: ignore[reportMissingTypeStubs, reportPrivateUsage]
+
+        pump: Any = getattr(_poll.KernelWrapper, "_current", None)
+        kept: list[tuple[Any, Any, dict[str, Any]]] = getattr(pump, "_events", [])
+        for event in [one for one in kept if one[2]["content"].get("stop_on_error", True)]:
+            kept.remove(event)
+            self._abort(*event)
+
+    def _abort(self, stream: Any, ident: Any, request: dict[str, Any]) -> None:
+        """Answer one request as the kernel answers those behind a cell that failed."""
+        kernel = self._kernel
+        own = kernel._parent_ident, self._parent()
+        kernel.set_parent(ident, request)
+        kernel._send_abort_reply(stream, request, ident)
+        kernel._publish_status("idle", "shell")
+        kernel.set_parent(own[0]["shell"] if isinstance(own[0], dict) else own[0], own[1])
+
 
 def open_route(comm: Any) -> None:
     """Let messages of this comm reach the subshell while a cell waits (ipykernel 7.4: a private method)."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import keyword
 import os
 import shlex
 from argparse import Namespace
@@ -26,6 +27,7 @@ from .chat import Chat
 from .errors import BadInput
 from .gateway.server import close_embedded
 from .reply import Reply, View
+from .upstream import open_upstream
 
 HELP = """\
 %%chat [options]      ask what stands below; run the cell again for another answer, change it to edit the turn
@@ -61,7 +63,9 @@ class ChatMagics(Magics):
     system = Unicode("", help="the system prompt").tag(config=True)
     thinking = Bool(True, help="whether to let the model think").tag(config=True)
     background = Bool(False, help="whether %%chat returns at once, as with --bg").tag(config=True)
-    pace = Float(1.0, help="how the demo model waits: 1 like a real one, 0 not at all").tag(config=True)
+    pace = Float(
+        1.0, min=0.0, max=1000.0, help="how the demo model waits: 1 like a real one, 0 not at all"
+    ).tag(config=True)
 
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
@@ -93,7 +97,7 @@ class ChatMagics(Magics):
     def chat_cell(self, line: str, cell: str) -> None:
         """Ask a model what stands in the cell; thinking and answer appear while they arrive."""
         options = _parse(self.chat_cell, line)
-        if options.out and not options.out.isidentifier():
+        if options.out and (not options.out.isidentifier() or keyword.iskeyword(options.out)):
             raise UsageError(f"-o {options.out}: not a variable name")
         chat = self._chat(options.session, new=options.new)
         prompt = cell.strip("\n")
@@ -199,11 +203,13 @@ class ChatMagics(Magics):
         options = _parse(self._use_options, rest)
         if options.upstream != "demo" and options.pace is not None:
             raise UsageError("--pace is for the demo model; a model server keeps its own pace")
+        pace = self.pace if options.pace is None else options.pace
+        open_upstream(options.upstream, api_key_env=options.key_env, pace=pace)  # before anything is changed
         with self.hold_trait_notifications():
             self.upstream = options.upstream
             self.api_key_env = options.key_env or ""
             self.model = options.model or ""
-            self.pace = self.pace if options.pace is None else options.pace
+            self.pace = pace
         self._use_anew(None)
         print(f"using {self._chat().upstream}" + (f", model {self.model}" if self.model else ""))
 
@@ -218,6 +224,7 @@ class ChatMagics(Magics):
     def _connect(self, rest: str) -> None:
         options = _parse(self._connect_options, rest)
         token = _token(options)
+        Chat(gateway=options.gateway, token=token).check()
         self.gateway = options.gateway
         self._token = token
         self._forget_connections(None)

@@ -74,6 +74,11 @@ class Presentation:
         else:
             self._text.update(bundle, raw=True, metadata=figures(reply))
 
+    def discard(self) -> None:
+        """Nothing came of the turn: take the empty view away."""
+        self._handle.update(NOTHING, raw=True)
+        self._view.close()
+
     def close(self) -> None:
         """Its cell runs again: the outputs are gone, and so may be the view."""
         self._view.close()

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 from .client import GENERATING, GatewayClient, Patched, Ready, Reconnecting, Signal
 from .consumer import Batcher, Consumer, sendable
 from .errors import AnswerFailed, BadInput, ConnectionFailed, SSEChatError
-from .message import Delta, Failure, Message, Status, Usage, failed, stopped
-from .patches import Patch
+from .message import Delta, Failure, Kind, Message, Status, Usage, failed, stopped
+from .patches import Patch, mend
 
 STALLED_SECONDS = 10.0
 STOP_SECONDS = 5.0
@@ -94,6 +94,7 @@ class Reply:
         self._task: asyncio.Task[None] | None = None
         self._stopping: asyncio.Future[None] | None = None
         self._batcher: Batcher | None = None
+        self._halves: dict[Kind, str] = {}
 
     def __repr__(self) -> str:
         text = " ".join(self.content[:200].split())
@@ -233,6 +234,11 @@ class Reply:
         """Stop without waiting; safe from any thread and as often as one likes."""
         self._consumer.call_soon(self._stop_soon)
 
+    def let_go(self) -> None:
+        """End it here, as interrupted, without waiting for the gateway any longer."""
+        if self._task is not None:
+            self._consumer.call_soon(self._task.cancel)
+
     def dismiss(self) -> None:
         """Stop it and take its views away: another reply stands in its place."""
         self.ask_to_stop()
@@ -340,8 +346,14 @@ class Reply:
     def _ready(self, ready: Ready) -> None:
         self.stream_id = ready.stream_id
         self.request_message_id = ready.request_message_id or self.request_message_id
-        self._message_id = ready.response_message_id or self._message_id
         self._set_phase("waiting")
+        self._named(ready.response_message_id)
+
+    def _named(self, message_id: int | None) -> None:
+        """Take the answer's id, as soon as the stream says it: in `ready`, or in the snapshot."""
+        if message_id is None:
+            return
+        self._message_id = message_id
         self._on_ready(self)
         for view in self._views:
             view.ready(self)
@@ -349,7 +361,8 @@ class Reply:
             self._stop_soon()
 
     def _patched(self, patches: list[Patch], deltas: tuple[Delta, ...]) -> None:
-        self._message_id = self._message_id or self._message.message_id
+        if self._message_id is None:
+            self._named(self._message.message_id)
         first = bool(deltas) and self.ttft is None
         if first:
             self.ttft = time.monotonic() - self._started_at
@@ -362,7 +375,15 @@ class Reply:
         self._show(patches, at_once=first)
         if self._on_delta is not None:
             for delta in deltas:
-                self._on_delta(delta)
+                self._tell(self._on_delta, delta)
+
+    def _tell(self, on_delta: Callable[[Delta | None], None], delta: Delta) -> None:
+        """Pass text on without halves of surrogate pairs, which can be neither printed nor encoded."""
+        text, held = mend(self._halves.pop(delta.kind, "") + delta.text)
+        if held:
+            self._halves[delta.kind] = held
+        if text:
+            on_delta(Delta(delta.kind, text, delta.replaces))
 
     def _phase_of_text(self) -> str:
         if self._message.content:

@@ -7,9 +7,11 @@ section 5).
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -19,6 +21,7 @@ from httpx_sse import aconnect_sse
 
 from .errors import BadInput, ConnectionFailed, NotAnEventStream
 
+LAST_WORDS_SECONDS = 5.0
 MAX_ERROR_BYTES = 256 * 1024
 MAX_JSON_BYTES = 256 * 1024 * 1024
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -63,8 +66,25 @@ class EventSource:
         """Whether the answer is 2xx and ``text/event-stream`` (WHATWG: compared without case)."""
         return 200 <= self.status < 300 and self.content_type == "text/event-stream"
 
-    async def chunks(self) -> AsyncGenerator[bytes]:
-        """Yield the body as it arrives; ends with it, ConnectionFailed if it breaks."""
+    async def chunks(self, finishing: Callable[[], bool] = lambda: False) -> AsyncGenerator[bytes]:
+        """Yield the body as it arrives; ends with it, ConnectionFailed if it breaks.
+
+        Once `finishing` is true only a few figures may follow: they are waited for so long, not for ever.
+        """
+        loop = asyncio.get_running_loop()
+        until: float | None = None
+        async with aclosing(self._body()) as body:
+            while True:
+                if until is None and finishing():
+                    until = loop.time() + LAST_WORDS_SECONDS
+                try:
+                    async with asyncio.timeout_at(until):
+                        chunk = await anext(body)
+                except (StopAsyncIteration, TimeoutError):
+                    return
+                yield chunk
+
+    async def _body(self) -> AsyncGenerator[bytes]:
         with _as_connection_failed(self._response.request.url):
             async for chunk in self._response.aiter_bytes():
                 yield chunk
@@ -157,6 +177,11 @@ def _json(body: object) -> dict[str, Any]:
     return {"content": json.dumps(body).encode("ascii"), "headers": {"content-type": "application/json"}}
 
 
+def sendable_in_header(secret: str) -> bool:
+    """Whether a key or token can stand in an HTTP header: printable ASCII without blanks."""
+    return secret.isascii() and secret.isprintable() and " " not in secret
+
+
 @contextlib.contextmanager
 def _as_connection_failed(url: object) -> Generator[None]:
     try:
@@ -164,6 +189,14 @@ def _as_connection_failed(url: object) -> Generator[None]:
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         said = f"{public_address(url)} is not an address: {error}"
         raise BadInput(f"{said}; expected http://HOST:PORT/…") from None
+    except (UnicodeError, ValueError) as error:
+        raise BadInput(
+            f"the request to {public_address(url)} cannot be written: {type(error).__name__}"
+        ) from None
+    except httpx.LocalProtocolError:  # what it says may quote a header, and so a key
+        raise BadInput(
+            f"the request to {public_address(url)} cannot be written: a header is invalid"
+        ) from None
     except httpx.TimeoutException as error:
         raise ConnectionFailed(
             f"{public_address(url)} went silent ({_reason(error)}); is the server alive?"

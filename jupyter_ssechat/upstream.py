@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
+import math
 import os
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -16,10 +16,11 @@ from .dialects import Body, OpenAIChat
 from .errors import BadInput, ConnectionFailed, UpstreamError
 from .message import finished
 from .patches import Patch
-from .transport import Answer, EventSource, Transport, parsed, public_address
-from .wire_json import as_list, as_object, as_text
+from .sse import encode
+from .transport import Answer, EventSource, Transport, parsed, public_address, sendable_in_header
+from .wire_json import as_list, as_object, as_text, dumps
 
-LAST_WORDS_SECONDS = 5.0
+MAX_WHOLE_BYTES = 16 * 2**20
 THINKING, CONTENT = "response/thinking_content", "response/content"
 
 
@@ -78,7 +79,7 @@ class Demo:
     name = "demo"
 
     def __init__(self, pace: float = 1.0) -> None:
-        if pace < 0:
+        if not (math.isfinite(pace) and pace >= 0):
             raise BadInput(f"pace is {pace:g}; expected 0 (at once) or more, 1 is the pace of a real model")
         self.pace = pace
 
@@ -137,8 +138,9 @@ class ModelServer:
         try:
             async with self._transport.events("POST", self.url, body) as source:
                 if not source.is_event_stream:
-                    raise await self._refusal(source)
-                async with aclosing(_until_silent(source, lambda: dialect.finishing)) as chunks:
+                    yield await self._not_a_stream(source, reading)
+                    return
+                async with aclosing(source.chunks(lambda: dialect.finishing)) as chunks:
                     async for chunk in chunks:
                         if patches := overlap.trim(reading.feed(chunk)):
                             yield self._discreet(patches)
@@ -185,9 +187,17 @@ class ModelServer:
             )
         return names[0] if names else None
 
-    async def _refusal(self, source: EventSource) -> UpstreamError:
-        answer = await source.read()
-        if answer.status < 400:
+    async def _not_a_stream(self, source: EventSource, reading: Body) -> list[Patch]:
+        """Read an answer that is no stream: a whole completion is taken as it is, all else is refused."""
+        answer = await source.read(MAX_WHOLE_BYTES)
+        whole = as_object(answer.json())
+        if answer.status < 400 and as_list(whole.get("choices")):
+            patches = reading.feed(encode(data=dumps(whole))) + reading.finish()
+            return self._discreet(patches)
+        raise self._refusal(answer, source)
+
+    def _refusal(self, answer: Answer, source: EventSource) -> UpstreamError:
+        if answer.status < 400 and not as_object(answer.json()).get("error"):
             error = source.not_an_event_stream()
             return UpstreamError(self._safe(str(error)), type=error.type, status=answer.status)
         said = self._safe(_error_text(answer))
@@ -218,18 +228,6 @@ class ModelServer:
         await self._transport.aclose()
 
 
-async def _until_silent(source: EventSource, finishing: Callable[[], bool]) -> AsyncGenerator[bytes]:
-    """Yield the body as it arrives; after the finish_reason wait a few seconds for what may follow, not for ever."""
-    async with aclosing(source.chunks()) as chunks:
-        while True:
-            try:
-                async with asyncio.timeout(LAST_WORDS_SECONDS if finishing() else None):
-                    chunk = await anext(chunks)
-            except (StopAsyncIteration, TimeoutError):
-                return
-            yield chunk
-
-
 _ADVICE = {
     401: "; check the API key (%chat use URL --key-env NAME)",
     403: "; check the API key (%chat use URL --key-env NAME)",
@@ -248,7 +246,7 @@ def open_upstream(
     """
     if spec == "demo":
         return Demo(pace)
-    if not spec.startswith(("http://", "https://")):
+    if not spec.lower().startswith(("http://", "https://")):
         raise BadInput(
             f"{spec!r} is not an upstream; expected demo or an address such as http://127.0.0.1:11434/v1"
         )
@@ -261,6 +259,8 @@ def _key_from(name: str | None) -> str | None:
     key = os.environ.get(name, "").strip()
     if not key:
         raise BadInput(f"the environment variable {name} is empty or not set; put the API key into it")
+    if not sendable_in_header(key):
+        raise BadInput(f"the environment variable {name} holds characters that no API key has; set it anew")
     return key
 
 

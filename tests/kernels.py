@@ -70,9 +70,14 @@ class Cell:
 
     id: str
     outputs: list[Output] = field(default_factory=list)
-    running: bool = True
+    idle: bool = False
     reply: dict[str, Any] = field(default_factory=dict)
     _clear: bool = False
+
+    @property
+    def running(self) -> bool:
+        """Whether its reply or its idle state is still to come; either may be first."""
+        return not (self.idle and self.reply)
 
     @property
     def status(self) -> str:
@@ -222,6 +227,7 @@ class Kernel:
             self._take_in(0.05)
 
     def _take_in(self, timeout: float) -> None:
+        self._take_replies()
         try:
             message = self._client.get_iopub_msg(timeout=timeout)
         except queue.Empty:
@@ -238,8 +244,7 @@ class Kernel:
     def _take_output(self, cell: Cell, message_type: str, content: dict[str, Any]) -> None:
         match message_type:
             case "status" if content["execution_state"] == "idle":
-                cell.reply = self._reply_to(cell)
-                cell.running = False
+                cell.idle = True
             case "clear_output":
                 cell._clear = bool(content["wait"])
                 cell.outputs = cell.outputs if cell._clear else []
@@ -250,11 +255,11 @@ class Kernel:
             case _:
                 pass
 
-    def _reply_to(self, cell: Cell) -> dict[str, Any]:
-        while True:
-            reply = self._client.get_shell_msg(timeout=20)
-            if reply["parent_header"].get("msg_id") == cell.id:
-                return reply["content"]
+    def _take_replies(self) -> None:
+        while self._client.shell_channel.msg_ready():
+            reply = self._client.get_shell_msg(timeout=1)
+            if (cell := self.cells.get(reply["parent_header"].get("msg_id", ""))) is not None:
+                cell.reply = reply["content"]
 
     def _update_displays(self, content: dict[str, Any]) -> None:
         """An update reaches every output with its display id, in whatever cell."""

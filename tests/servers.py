@@ -89,6 +89,13 @@ class Pause:
             await asyncio.sleep(0.005)
 
 
+class Breath(Pause):
+    """The server waits here for a moment."""
+
+    async def wait(self) -> None:
+        await asyncio.sleep(0.05)
+
+
 CUT = object()
 
 

@@ -197,6 +197,73 @@ def test_text_with_halves_of_emoji_is_whole_in_the_end() -> None:
         assert Chat(server.url).ask("x").content == "😀!"
 
 
+def test_every_delta_can_be_printed_even_when_an_emoji_comes_in_halves() -> None:
+    halves = [b'data: {"choices":[{"index":0,"delta":{"content":"a\\ud83d"}}]}\n\n']
+    halves += [b'data: {"choices":[{"index":0,"delta":{"content":"\\ude00b"}}]}\n\n']
+    with model_server(Script([*halves, finish()])) as server:
+        texts = [delta.text for delta in Chat(server.url).stream("x")]
+    assert "".join(texts).encode().decode() == "a😀b"
+
+
+def test_a_loop_that_is_left_stops_the_answer() -> None:
+    pause = Pause()
+    with model_server(Script([chunk(content="a"), pause])) as server:
+        for _ in Chat(server.url).stream("x"):
+            break
+        assert server.left.wait(10)
+
+
+@pytest.mark.parametrize("key", ["sk-SECRET\nx", "schlüssel", "two words"])
+def test_a_key_that_no_header_carries_is_refused_without_being_shown(
+    monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("ODD_KEY", key)
+    with pytest.raises(BadInput, match="ODD_KEY") as error:
+        Chat("http://127.0.0.1:9/v1", api_key_env="ODD_KEY")
+    assert key not in str(error.value)
+
+
+def test_an_answer_of_another_conversation_is_not_regenerated() -> None:
+    chat = Chat("demo", pace=0)
+    old = chat.ask("one")
+    chat.new()
+    chat.ask("two")
+    with pytest.raises(BadInput, match="another conversation"):
+        chat.regenerate(old)
+
+
+def test_options_that_are_no_json_are_refused() -> None:
+    with pytest.raises(BadInput, match="options"):
+        Chat("demo").ask("x", options={"seed": {1, 2}})
+
+
+def test_a_whole_completion_in_place_of_the_stream_is_taken_as_it_is() -> None:
+    body = {
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": "whole"}, "finish_reason": "stop"}
+        ]
+    }
+    with model_server(Script(body=body)) as server:
+        reply = Chat(server.url).ask("x")
+    assert (reply.status, reply.content) == ("finished", "whole")
+
+
+def test_an_error_in_place_of_the_stream_says_its_reason() -> None:
+    with model_server(Script(body={"error": {"message": "your quota is over"}})) as server:
+        error = Chat(server.url).ask("x").error
+    assert error is not None and "your quota is over" in error.message
+
+
+def test_a_chat_whose_gateway_was_closed_says_so_and_begins_anew() -> None:
+    chat = Chat("demo", pace=0)
+    chat.ask("hello")
+    close_embedded()
+    with pytest.raises(BadInput, match="was closed"):
+        chat.ask("again")
+    chat.new()
+    assert chat.ask("again").message_id == 2
+
+
 def test_a_closed_embedded_gateway_is_started_again_when_needed() -> None:
     first = embedded()
     close_embedded()

@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from jupyter_ssechat.chat import Chat
 from jupyter_ssechat.client import GatewayClient, Patched, Ready, Reconnecting, Signal
 from jupyter_ssechat.errors import ConnectionFailed, GatewayError, NotAnEventStream, NotFound, Unauthorized
 from jupyter_ssechat.gateway.server import Gateway
@@ -208,3 +209,38 @@ def test_data_that_is_not_json_is_a_failure_with_its_text_kept() -> None:
     message, _ = against(foreign(events(text)))
     assert (message.status, message.content) == ("failed", "half")
     assert message.error is not None and message.error.type == "invalid_data"
+
+
+OLDER = (
+    'event: ready\ndata: {"stream_id":"s"}\n\n'
+    'data: {"v":{"response":{"message_id":2,"parent_id":1,"role":"ASSISTANT","content":"","status":"WIP"}}}\n\n'
+    'data: {"v":"all","p":"response/content","o":"APPEND"}\n\n'
+    'data: {"v":"FINISHED","p":"response/status","o":"SET"}\n\n'
+)
+
+
+@pytest.mark.parametrize("text", [OLDER, OLDER.partition("\n\n")[2]])
+def test_the_ids_of_an_older_server_are_found_in_the_snapshot(text: str) -> None:
+    served = foreign(events(text))
+    try:
+        chat = Chat(gateway=served.url)
+        assert chat.ask("one").message_id == 2
+        assert chat._head == 2
+    finally:
+        served.close()
+
+
+def test_a_message_told_whole_below_another_name_is_accepted_too() -> None:
+    whole = {
+        "message": {"message_id": 2, "role": "ASSISTANT", "content": "half and half", "status": "FINISHED"}
+    }
+    data = {"biz_code": 22, "biz_msg": "message finished", "biz_data": whole}
+    cut = events(SNAPSHOT + 'data: {"v":"half","p":"response/content","o":"APPEND"}\n\n')
+    message, _ = against(foreign(cut, JSONResponse({"code": 0, "msg": "", "data": data})))
+    assert (message.status, message.content) == ("finished", "half and half")
+
+
+def test_a_figure_that_follows_the_end_is_taken() -> None:
+    text = OLDER + 'data: {"v":7,"p":"response/thinking_elapsed_secs","o":"SET"}\n\n'
+    message, _ = against(foreign(events(text)))
+    assert message.thinking_seconds == 7.0

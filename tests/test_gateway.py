@@ -17,7 +17,7 @@ from jupyter_ssechat.message import Message
 from jupyter_ssechat.sse import ServerSentEvent, SSEDecoder
 from jupyter_ssechat.upstream import Demo, ModelServer
 
-from .servers import CUT, Pause, Script, answer, chunk, finish, model_server
+from .servers import CUT, Breath, Pause, Script, answer, chunk, finish, model_server
 
 
 class Caller:
@@ -504,7 +504,7 @@ def test_closing_the_gateway_ends_its_readers_with_a_reason() -> None:
 def test_a_finished_answer_does_not_wait_for_a_connection_that_stays_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("jupyter_ssechat.upstream.LAST_WORDS_SECONDS", 0.1)
+    monkeypatch.setattr("jupyter_ssechat.transport.LAST_WORDS_SECONDS", 0.1)
     with gateway_to(Script([chunk(content="all"), finish(), Pause()])) as (caller, server):
         message = message_of(caller.ask("x"))
         assert (message.status, message.content) == ("finished", "all")
@@ -532,3 +532,29 @@ def test_what_cannot_be_passed_on_is_refused_and_not_left_out(demo: Caller, fiel
 def test_an_unknown_address_and_a_wrong_method_are_envelopes_too(demo: Caller) -> None:
     assert demo.post("nowhere", {}).json()["code"] == 40400
     assert demo.http.get("/api/v0/chat/completion").json()["code"] == 40500
+
+
+def test_comments_after_the_finish_reason_do_not_keep_an_answer_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jupyter_ssechat.transport.LAST_WORDS_SECONDS", 0.1)
+    pauses = [step for _ in range(200) for step in (b": ping\n", Breath())]
+    with gateway_to(Script([chunk(content="all"), finish(), *pauses])) as (caller, server):
+        assert message_of(caller.ask("x")).status == "finished"
+        assert server.left.wait(10)
+
+
+def test_a_session_deleted_in_mid_answer_stops_what_runs_in_it() -> None:
+    pause = Pause()
+    with gateway_to(Script([chunk(content="a"), pause])) as (caller, server):
+        with (
+            caller.reading("completion", prompt="x", parent_message_id=None) as one,
+            caller.reading("completion", prompt="y", parent_message_id=None) as two,
+        ):
+            one.until_text("a")
+            two.until_text("a")
+            caller.call("chat_session/delete", {"chat_session_id": caller.session})
+            assert [one.to_end().status, two.to_end().status] == ["stopped", "stopped"]
+        assert server.left.wait(10)
+
+
+def test_a_trailing_slash_is_an_unknown_address(demo: Caller) -> None:
+    assert demo.post("chat_session/create/", {}).json()["code"] == 40400

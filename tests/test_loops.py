@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import Callable
 
@@ -23,11 +24,25 @@ def test_without_a_loop_it_simply_runs() -> None:
     assert run_sync(answer()) == 42
 
 
-def test_inside_a_running_loop_it_nests() -> None:
-    async def outer() -> int:
-        return run_sync(answer()) + 1
+NESTED = """
+import asyncio
+from jupyter_ssechat import run_sync
 
-    assert asyncio.run(outer()) == 43
+async def answer():
+    await asyncio.sleep(0)
+    return 42
+
+async def outer():
+    return run_sync(answer()) + 1
+
+print(asyncio.run(outer()))
+"""
+
+
+def test_inside_a_running_loop_it_nests() -> None:
+    # In a process of its own: nesting changes asyncio for good.
+    done = subprocess.run([sys.executable, "-c", NESTED], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("43\n", "")
 
 
 def test_a_coroutine_that_raises_raises() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from .kernels import KINDS, Comm, Kernel
-from .servers import Pause, Script, answer, chunk, finish, model_server
+from .servers import CUT, Pause, Script, answer, chunk, finish, model_server
 
 Kernels = Callable[[str], Kernel]
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -158,6 +158,62 @@ def test_the_kernels_interrupt_stops_the_stream_keeps_the_text_and_ends_the_cell
     assert "\n" not in cell.error.strip()
     assert "partial" in cell.data("text/markdown")[0]
     assert value(each, "(reply.status, reply.content)") == "('stopped', 'partial')"
+
+
+def test_after_an_interrupt_the_cells_that_were_sent_meanwhile_do_not_run(each: Kernel) -> None:
+    pause = Pause()
+    with model_server(Script([chunk(content="partial"), pause])) as server:
+        use(each, server.url)
+        cell = each.start("%%chat\nx", cell_id="a")
+        later = [each.start("print('ran')"), each.start("print('ran too')")]
+        until_text(each, view_of(each), "partial")
+        each.interrupt()
+        for one in (cell, *later):
+            each.finish(one, timeout=20)
+    assert cell.error is not None
+    assert [one.status for one in later] == ["aborted", "aborted"]
+    assert [one.text for one in later] == ["", ""]
+    assert value(each, "'alive'") == "alive"
+
+
+def test_after_a_failure_the_cells_that_were_sent_meanwhile_do_not_run(each: Kernel) -> None:
+    pause = Pause()
+    with model_server(Script([chunk(content="half"), pause, CUT])) as server:
+        use(each, server.url)
+        cell = each.start("%%chat\nx", cell_id="a")
+        later = each.start("print('ran')")
+        until_text(each, view_of(each), "half")
+        pause.end()
+        for one in (cell, later):
+            each.finish(one, timeout=20)
+    assert (cell.status, later.status) == ("error", "aborted")
+    assert value(each, "'alive'") == "alive"
+
+
+def test_a_second_interrupt_while_the_stop_is_pending_still_ends_with_one_line(newest: Kernel) -> None:
+    pause = Pause()
+    with model_server(Script([chunk(content="partial"), pause])) as server:
+        use(newest, server.url)
+        cell = newest.start("%%chat\nx", cell_id="a")
+        until_text(newest, view_of(newest), "partial")
+        newest.interrupt()
+        newest.interrupt()
+        newest.finish(cell, timeout=20)
+    assert cell.error is not None and len(cell.error.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("code", ["%%chat\n   ", "%chat regenerate"])
+def test_a_turn_that_is_refused_leaves_no_view_behind(newest: Kernel, code: str) -> None:
+    cell = newest.run(code)
+    assert cell.status == "error"
+    assert cell.data(VIEW) == []
+
+
+def test_a_refused_use_changes_nothing(newest: Kernel) -> None:
+    newest.run(AT_ONCE)
+    for wrong in ("nope", "http://127.0.0.1:1/v1 --key-env NOT_SET_AT_ALL", "demo --pace -1"):
+        assert newest.run(f"%chat use {wrong}").status == "error"
+    assert newest.run("%%chat --session other\nhello").data("text/markdown")
 
 
 def test_resume_in_the_view_continues_the_answer_after_the_cell(each: Kernel) -> None:
@@ -358,9 +414,10 @@ def test_a_failing_request_fails_the_cell_with_one_line(each: Kernel) -> None:
     assert len(cell.error.strip().splitlines()) == 1
 
 
-def test_a_gateway_that_is_not_there_fails_the_cell_with_one_line(newest: Kernel) -> None:
-    newest.run("%chat connect http://127.0.0.1:9")
-    cell = newest.run("%%chat\nhello")
+@pytest.mark.parametrize("code", ["%chat connect http://127.0.0.1:9", "%%chat\nhello"])
+def test_a_gateway_that_is_not_there_fails_the_cell_with_one_line(newest: Kernel, code: str) -> None:
+    newest.run("%config ChatMagics.gateway = 'http://127.0.0.1:9'")
+    cell = newest.run(code)
     assert cell.error is not None and "no connection" in cell.error
     assert len(cell.error.strip().splitlines()) == 1
 
@@ -429,7 +486,9 @@ def test_chat_show_opens_a_second_view_of_an_answer_that_still_streams(newest: K
         first = newest.run("%%chat --bg\nx")
         until_text(newest, view_of(newest), "one")
         second = newest.start("%chat show")
-        newest.wait_until(lambda: len(views(newest)) == 2 and bool(views(newest)[1].received), what="a second view")
+        newest.wait_until(
+            lambda: len(views(newest)) == 2 and bool(views(newest)[1].received), what="a second view"
+        )
         pause.end()
         newest.finish(second)
         newest.wait_until(lambda: bool(first.data("text/markdown")), what="the first cell has its text too")

@@ -15,6 +15,8 @@ THINKING = "response/thinking_content"
 CONTENT = "response/content"
 TOOL_CALLS = "response/tool_calls"
 
+# Ours are few (protocols section 6): every other word of a server says that the answer is complete.
+_REASONS = {"tool_calls": "tool_calls", "function_call": "tool_calls"}
 _CUT = {"length", "max_tokens", "model_length"}
 _FAILURES = {
     "insufficient_system_resource": "the model server ran out of resources",
@@ -121,7 +123,7 @@ class OpenAIChat:
         if reason in _FAILURES:
             return self._fail(reason, _FAILURES[reason])
         self._ended = True
-        seal = finished("length" if reason in _CUT else reason)
+        seal = finished("length" if reason in _CUT else _REASONS.get(reason, "stop"))
         if reason == "content_filter":
             seal = filtered()
         return self._tags.flush() + self._tell_usage() + seal

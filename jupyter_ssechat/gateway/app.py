@@ -10,7 +10,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -136,11 +136,18 @@ def create_app(
     conversations: Conversations, access: Access, *, keep_alive: float = KEEP_ALIVE_SECONDS
 ) -> Starlette:
     """Build the ASGI app of one gateway; `keep_alive` is in seconds."""
-    return Starlette(
+    app = Starlette(
         routes=Routes(conversations, keep_alive).table(),
         middleware=[Middleware(Guard, access)],
-        exception_handlers={GatewayError: _refuse, HTTPException: _refuse_http, Exception: _fail},
+        exception_handlers={
+            GatewayError: _refuse,
+            HTTPException: _refuse_http,
+            ClientDisconnect: _nobody,
+            Exception: _fail,
+        },
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 def _endpoint(call: Callable[[bytes], Awaitable[ASGIApp]]) -> Callable[[Request], Awaitable[Any]]:
@@ -151,6 +158,7 @@ def _endpoint(call: Callable[[bytes], Awaitable[ASGIApp]]) -> Callable[[Request]
 
 
 async def _body(request: Request) -> bytes:
+    """Read the body, up to the limit; a caller who leaves in the middle of it gets nothing."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -172,6 +180,10 @@ async def _refuse(_: Request, error: Exception) -> Response:
 async def _refuse_http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return envelope_response(error.status_code, code=error.status_code * 100, message=str(error.detail))
+
+
+async def _nobody(_: Request, __: Exception) -> Response:
+    return Response(status_code=400)
 
 
 async def _fail(_: Request, error: Exception) -> Response:

@@ -108,11 +108,10 @@ class Conversations:
 
     async def delete(self, session_id: str) -> None:
         """Stop what runs in a session and forget it."""
-        session = self.sessions.get(session_id)
-        for key in [key for key in self._running if key[0] == session.id]:
-            await self._running[key].stop()
-        self.sessions.delete(session_id)
+        self.sessions.delete(session_id)  # first, so that nothing new begins in it
         self._assigned.pop(session_id, None)
+        running = [generation for key, generation in self._running.items() if key[0] == session_id]
+        await asyncio.gather(*(generation.stop() for generation in running))
 
     async def aclose(self) -> None:
         """End every generation; its readers are told why. Let go of every upstream."""
