@@ -150,7 +150,11 @@ def _interrupts(call: Callable[[], object]) -> Generator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, lambda *_: call())
+
+    def handle(_: int, __: object) -> None:
+        call()
+
+    before = signal.signal(signal.SIGINT, handle)
     try:
         yield
     finally:
