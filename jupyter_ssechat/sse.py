@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
 
 from .errors import EventTooLarge
 
@@ -22,11 +22,10 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-@dataclass(frozen=True)
-class ServerSentEvent:
+class ServerSentEvent(NamedTuple):
     """One dispatched event; `id` is the stream's last event id, `retry` is in milliseconds."""
 
-    # No __slots__: the decoder builds an event from what differs from these defaults, three times as fast.
+    # A tuple and not a dataclass: frozen and equal by value too, and made in three quarters of the time.
     event: str = "message"
     data: str = ""
     id: str = ""
@@ -142,7 +141,7 @@ class SSEDecoder:
         if len(blocks) >= self._limit or self._size > self._limit:
             return self._events_within_cap(blocks)
         if 10 not in blocks and blocks[:6] == b"data: ":  # one short event in a chunk: the way tokens come
-            return [self._event(blocks[6:].decode("utf-8", "replace"))]
+            return _plain([blocks[6:].decode("utf-8", "replace")], self.last_event_id)
         return self._events(blocks.decode("utf-8", "replace"))
 
     def _at_line_start(self) -> bool:
@@ -191,28 +190,11 @@ class SSEDecoder:
         self._alert = True
 
     def _events(self, text: str) -> list[ServerSentEvent]:
-        """Dispatch all blocks of `text`; one that is a single ``data: `` line needs no line parser."""
-        first, *datas = text.split("\n\ndata: ")
-        events = self._blocks(first)
-        for data in datas:
-            if "\n" in data:
-                events += self._blocks("data: " + data)
-            else:
-                events.append(self._event(data))
-        return events
-
-    def _event(self, data: str) -> ServerSentEvent:
-        """Make a plain event: what is not set is the default."""
-        event = object.__new__(ServerSentEvent)
-        fields = event.__dict__
-        fields["data"] = data
-        if self.last_event_id:
-            fields["id"] = self.last_event_id
-        return event
-
-    def _blocks(self, text: str) -> list[ServerSentEvent]:
-        if text[:6] == "data: " and "\n" not in text:
-            return [self._event(text[6:])]
+        """Dispatch all blocks of `text`; where each is a single ``data: `` line, none needs the line parser."""
+        if text[:6] == "data: ":
+            datas = text[6:].split("\n\ndata: ")
+            if text.count("\n") == 2 * (len(datas) - 1):
+                return _plain(datas, self.last_event_id)
         parsed = [self._block(block) for block in text.split("\n\n") if block]
         return [event for event in parsed if event is not None]
 
@@ -241,6 +223,15 @@ class SSEDecoder:
         if self._on_ignored is not None and (name or comments):
             return self._on_ignored(name, comments)
         return None
+
+
+# Past the constructor, which would sort out its arguments.
+_new: Any = cast("Any", tuple).__new__
+
+
+def _plain(datas: list[str], last_event_id: str) -> list[ServerSentEvent]:
+    """Make events that are data and nothing else."""
+    return [_new(ServerSentEvent, ("message", data, last_event_id, None)) for data in datas]
 
 
 def _field(line: str) -> tuple[str, str]:
