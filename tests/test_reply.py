@@ -8,7 +8,7 @@ import re
 import sys
 import threading
 import types
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,11 +33,20 @@ from .servers import CUT, DONE, Pause, Script, Served, answer, chunk, finish, mo
 
 NO_WAITING = (0.0, 0.0)
 LONG = 20.0
+clients: list[GatewayClient] = []
+
+
+@pytest.fixture(autouse=True)
+def _closed_in_the_end() -> Iterator[None]:
+    yield
+    while clients:
+        shared_consumer().submit(clients.pop().aclose()).result(LONG)
 
 
 def ask(url: str, token: str | None = None, *, sleep: Any = asyncio.sleep, **options: Any) -> Reply:
     """A reply that is being asked for at a gateway."""
     client = GatewayClient(url, token, retries=NO_WAITING, sleep=sleep)
+    clients.append(client)
     reply = Reply(shared_consumer(), client, "hello", **options)
 
     async def prepare() -> Any:
@@ -469,7 +478,8 @@ def test_waiting_on_the_thread_that_streams_is_refused() -> None:
     async def wait(reply: Reply) -> None:
         reply.wait()
 
-    with asked(Script([Pause()])) as reply:
+    with asked(Script([pause := Pause()])) as reply:
+        assert pause.reached.wait(LONG)
         with pytest.raises(BadInput, match="would block the thread that streams"):
             shared_consumer().submit(wait(reply)).result(LONG)
         reply.stop()
