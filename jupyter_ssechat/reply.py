@@ -379,11 +379,18 @@ class Reply:
 
     def _tell(self, on_delta: Callable[[Delta | None], None], delta: Delta) -> None:
         """Pass text on without halves of surrogate pairs, which can be neither printed nor encoded."""
-        text, held = mend(self._halves.pop(delta.kind, "") + delta.text)
+        before = self._halves.pop(delta.kind, "")
+        text, held = mend(delta.text if delta.replaces else before + delta.text)
         if held:
             self._halves[delta.kind] = held
-        if text:
+        if text or delta.replaces:
             on_delta(Delta(delta.kind, text, delta.replaces))
+
+    def _tell_the_end(self, on_delta: Callable[[Delta | None], None]) -> None:
+        halves, self._halves = self._halves, {}
+        for kind in halves:
+            on_delta(Delta(kind, "\ufffd"))
+        on_delta(None)
 
     def _phase_of_text(self) -> str:
         if self._message.content:
@@ -417,7 +424,7 @@ class Reply:
         self._ended = True
         with ExitStack() as last:  # from the last to the first, each whatever the others do: somebody waits
             if self._on_delta is not None:
-                last.callback(self._on_delta, None)
+                last.callback(self._tell_the_end, self._on_delta)
             last.callback(self.over.set)
             last.callback(self._on_end, self)
             self._finish_view()

@@ -700,5 +700,31 @@ def test_deltas_come_with_the_reply_of_the_demo() -> None:
     assert heard[-1] is None and None not in heard[:-1]
 
 
+@pytest.mark.parametrize("rest", ["\\ude00!", "!", ""])
+def test_deltas_add_up_to_the_text_also_where_a_character_is_parted_by_a_drop(rest: str) -> None:
+    first = HALF.replace(b"half", b"a\\ud83d")
+    resumed = SNAPSHOT.replace(b'"content":""', b'"content":"a\\ud83d%s"' % rest.encode())
+    heard: list[Delta | None] = []
+    with Foreign(completion=[READY, SNAPSHOT, first], resume_stream=[READY, resumed, FINISHED]) as gateway:
+        reply = ask(gateway.url, on_delta=heard.append).wait(LONG)
+    assert reply.content == _text_of(heard, "content") == ("a😀!" if "u" in rest else f"a\ufffd{rest}")
+    assert heard[-1] is None
+    str(heard).encode()
+
+
+def test_a_text_that_is_taken_back_is_a_delta_too() -> None:
+    recalled = b'data: {"v":"","p":"response/content","o":"SET"}\n\n'
+    heard: list[Delta | None] = []
+    with Foreign(completion=[READY, SNAPSHOT, HALF, recalled, FINISHED]) as gateway:
+        reply = ask(gateway.url, on_delta=heard.append).wait(LONG)
+    assert heard == [Delta("content", "half"), Delta("content", "", replaces=True), None]
+    assert reply.content == ""
+
+
 def _text_of(deltas: list[Delta | None], kind: str) -> str:
-    return "".join(delta.text for delta in deltas if delta is not None and delta.kind == kind)
+    """The text as one has it who only listens."""
+    text = ""
+    for delta in deltas:
+        if delta is not None and delta.kind == kind:
+            text = delta.text if delta.replaces else text + delta.text
+    return text
