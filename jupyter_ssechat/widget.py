@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -123,16 +124,22 @@ class ChatView(anywidget.AnyWidget):
                     self.send({"type": "snapshot", **self._current()})
             case "stop" | "resume" as action:
                 self._act(action, data.get("id"))
-            case "hello" if self._on_hello is not None and isinstance(data.get("origin"), str):
-                self._on_hello(data["origin"])
+            case "hello":
+                self._greet(data.get("origin"))
             case _:
                 pass
+
+    def _greet(self, origin: Any) -> None:
+        # Nothing may raise or print from a comm callback, and a greeting asks for no answer.
+        with suppress(Exception):
+            if self._on_hello is not None and isinstance(origin, str):
+                self._on_hello(origin)
 
     def _act(self, action: Action, request_id: Any) -> None:
         ok, said = True, ""
         try:
             if self._on_action is not None:
                 self._on_action(action)
-        except Exception as error:  # nothing may raise or print from a comm callback
+        except Exception as error:
             ok, said = False, " ".join(str(error).split())
         self.send({"type": "ack", "id": request_id, "action": action, "ok": ok, "message": said})
