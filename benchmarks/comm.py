@@ -1,7 +1,8 @@
 """A 20,000-token answer → what travels to the browser: ours, and the three ways that others send it.
 
-Bytes are those of the JSON of each comm message after comm_open, in UTF-8. Ours is the whole road: an
-upstream, the gateway over HTTP, the client, the batches, the real widget.
+Bytes are those of the JSON of each comm message after comm_open, in UTF-8: of its data alone, and of the whole
+Jupyter message with its headers, as a kernel's session writes it. Ours is the whole road: an upstream, the
+gateway over HTTP, the client, the batches, the real widget. The others are counted for the same tokens.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import comm
 from comm.base_comm import BaseComm
+from jupyter_client.session import Session
 
 from jupyter_ssechat import Chat, ChatView
 from jupyter_ssechat.gateway.server import close_embedded
@@ -28,17 +30,20 @@ RATE = 4_000
 FRAMES = 30
 PER_FLUSH = 700
 ANSWER = tokens(COUNT)
+SESSION: Any = Session(key=b"")
+# As JupyterLab asks: the header of this message travels with every answer to it.
+QUESTION = SESSION.msg("execute_request", {"code": "%%chat"})
 
 
 class Recorded(BaseComm):
-    """A comm whose messages are counted instead of sent."""
+    """A comm whose messages are counted instead of sent: the size of the data, and of the whole message."""
 
-    sizes: list[int] = []  # noqa: RUF012  (one view at a time)
+    sizes: list[tuple[int, int]] = []  # noqa: RUF012  (one view at a time)
 
     def publish_msg(self, msg_type: str, data: Any = None, *_: Any, **__: Any) -> None:
         """Count one message."""
         if msg_type == "comm_msg":
-            self.sizes.append(_size(data))
+            self.sizes.append((_size(data), _whole_size(data, self.comm_id)))
 
 
 class Tokens:
@@ -71,20 +76,37 @@ def run() -> list[Row]:
     rows: list[Row] = []
     for speed, rate in ((f"{RATE:,} tokens/s", RATE), ("at once", None)):
         sizes, flushes = _ours(rate)
-        over = (sum(sizes) - text) / flushes
+        data, whole = sum(size for size, _ in sizes), sum(size for _, size in sizes)
+        ours = f"ours, {speed}"
         rows += [
-            row(f"ours, {speed}", sum(sizes) / 1024, "KB"),
-            row(f"ours, {speed}, messages", len(sizes), "messages"),
-            row(f"ours, {speed}, beyond the text", over, "B/flush", at_most=PER_FLUSH),
+            row(ours, data / 1024, "KB"),
+            row(f"{ours}, messages", len(sizes), "messages"),
+            row(f"{ours}, beyond the text", (data - text) / flushes, "B/flush", at_most=PER_FLUSH),
+            row(f"{ours}, whole messages", whole / 1024, "KB"),
+            row(
+                f"{ours}, whole messages, beyond the text",
+                (whole - text) / flushes,
+                "B/flush",
+                at_most=PER_FLUSH,
+            ),
         ]
         if rate is not None:
-            rows += [row(f"{name} / ours", size / sum(sizes), "×") for name, size in _peers().items()]
+            rows += _compared(data, whole, (whole - data) / len(sizes))
     close_embedded()
     return rows
 
 
-def _ours(rate: float | None) -> tuple[list[int], int]:
-    """The size of each message, and how many of them were flushes."""
+def _compared(data: int, whole: int, headers: float) -> list[Row]:
+    """How many times as many bytes the others send; `headers` is what each message costs beside its data."""
+    peers = _peers()
+    return [row(f"{name} / ours", size / data, "×") for name, (size, _) in peers.items()] + [
+        row(f"{name} / ours, whole messages", (size + count * headers) / whole, "×")
+        for name, (size, count) in peers.items()
+    ]
+
+
+def _ours(rate: float | None) -> tuple[list[tuple[int, int]], int]:
+    """The sizes of each message, and how many of them were flushes."""
     before, comm.create_comm = comm.create_comm, _recorded
     try:
         view = ChatView()
@@ -96,9 +118,9 @@ def _ours(rate: float | None) -> tuple[list[int], int]:
     return list(Recorded.sizes), view.get_state()["snapshot"]["seq"]
 
 
-def _peers() -> dict[str, int]:
-    """What the same answer costs in bytes: as a trait that grows, or as one message for each token."""
-    whole, full, at_frames, deltas = "", 0, 0, 0
+def _peers() -> dict[str, tuple[int, int]]:
+    """What the same answer costs in bytes and messages: as a trait that grows, or as one message for each token."""
+    whole, full, at_frames, deltas, frames = "", 0, 0, 0, 0
     due = RATE / FRAMES
     for number, token in enumerate(ANSWER):
         whole += token
@@ -108,10 +130,11 @@ def _peers() -> dict[str, int]:
         if number >= due:
             due += RATE / FRAMES
             at_frames += size
+            frames += 1
     return {
-        "full text for each token": full,
-        f"full text {FRAMES} times a second": at_frames,
-        "a message for each token": deltas,
+        "full text for each token": (full, COUNT),
+        f"full text {FRAMES} times a second": (at_frames, frames),
+        "a message for each token": (deltas, COUNT),
     }
 
 
@@ -121,6 +144,14 @@ def _recorded(*args: Any, **keywords: Any) -> Recorded:
 
 def _size(data: Any) -> int:
     return _bytes(json.dumps(data, ensure_ascii=False))
+
+
+def _whole_size(data: Any, comm_id: str) -> int:
+    """The JSON of a message as it leaves the kernel: header, parent's header, metadata, content."""
+    content = {"data": data, "comm_id": comm_id}
+    message = SESSION.msg("comm_msg", content, parent=QUESTION)
+    frames = SESSION.serialize(message)
+    return sum(map(len, frames[frames.index(b"<IDS|MSG>") + 2 :]))
 
 
 def _bytes(text: str) -> int:
