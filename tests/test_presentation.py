@@ -19,6 +19,7 @@ from starlette.routing import Route
 from traitlets.config import Config
 
 from jupyter_ssechat import Chat, ChatView
+from jupyter_ssechat.gateway.server import close_embedded
 from jupyter_ssechat.patches import Patch
 from jupyter_ssechat.presentation import (
     Presentation,
@@ -89,6 +90,12 @@ def interrupted() -> Reply:
         return Chat(gateway=served.url).ask("x")
     finally:
         served.close()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _closed_in_the_end() -> Iterator[None]:
+    yield
+    close_embedded()
 
 
 @pytest.fixture(scope="module")
