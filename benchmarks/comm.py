@@ -85,8 +85,8 @@ def run() -> list[Row]:
             row(f"{ours}, whole messages", whole / 1024, "KB"),
             row(
                 f"{ours}, whole messages, beyond the text",
-                (whole - text) / flushes,
-                "B/flush",
+                (whole - text) / len(sizes),
+                "B/message",
                 at_most=PER_FLUSH,
             ),
         ]
