@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_ssechat.gateway.app import EventStream
+from jupyter_ssechat.gateway.event_stream import EventStream
 from jupyter_ssechat.gateway.log import KEEP_ALIVE, Reader, StreamLog, opening
 from jupyter_ssechat.patches import Document, Patch, PatchDecoder
 from jupyter_ssechat.sse import ServerSentEvent, SSEDecoder

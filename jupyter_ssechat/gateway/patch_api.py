@@ -1,0 +1,83 @@
+"""HTTP → conversations → SSE in the patch protocol: the addresses of protocols section 6."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from .bodies import (
+    Completion,
+    Continue,
+    EditMessage,
+    Nothing,
+    OfMessage,
+    OfSession,
+    Regenerate,
+    StopStream,
+    read,
+)
+from .conversations import Conversations
+from .endpoint import endpoint
+from .envelope import envelope_response
+from .event_stream import EventStream
+from .log import Reader
+
+
+class PatchAPI:
+    """One method per address; each takes the raw body and gives an answer."""
+
+    def __init__(self, conversations: Conversations, keep_alive: float) -> None:
+        self._conversations = conversations
+        self._keep_alive = keep_alive
+
+    def routes(self) -> list[Route]:
+        """Every address below ``/api/v0``."""
+        calls: dict[str, Any] = {
+            "chat_session/create": self._create,
+            "chat_session/list": self._list,
+            "chat_session/delete": self._delete,
+            "chat/history_messages": self._history,
+            "chat/completion": self._stream(Completion, self._conversations.complete),
+            "chat/edit_message": self._stream(EditMessage, self._conversations.edit),
+            "chat/regenerate": self._stream(Regenerate, self._conversations.regenerate),
+            "chat/continue": self._stream(Continue, self._conversations.go_on),
+            "chat/resume_stream": self._stream(
+                OfMessage, lambda body: self._conversations.resume(body.chat_session_id, body.message_id)
+            ),
+            "chat/stop_stream": self._stop,
+        }
+        return [Route(f"/api/v0/{path}", endpoint(call), methods=["POST"]) for path, call in calls.items()]
+
+    def _stream(
+        self, kind: type[Any], open_reader: Callable[[Any], Reader]
+    ) -> Callable[[bytes], Awaitable[ASGIApp]]:
+        async def call(raw: bytes) -> ASGIApp:
+            return EventStream(open_reader(read(raw, kind)), self._keep_alive)
+
+        return call
+
+    async def _create(self, raw: bytes) -> ASGIApp:
+        read(raw, Nothing)
+        return envelope_response(biz_data={"id": self._conversations.sessions.create().id})
+
+    async def _list(self, raw: bytes) -> ASGIApp:
+        read(raw, Nothing)
+        rows = [session.to_wire() for session in self._conversations.sessions.all()]
+        return envelope_response(biz_data={"chat_sessions": rows})
+
+    async def _delete(self, raw: bytes) -> ASGIApp:
+        await self._conversations.delete(read(raw, OfSession).chat_session_id)
+        return envelope_response()
+
+    async def _history(self, raw: bytes) -> ASGIApp:
+        session = self._conversations.sessions.get(read(raw, OfSession).chat_session_id)
+        messages = [record.to_wire() for record in session.records.values()]
+        return envelope_response(biz_data={"chat_session": session.to_wire(), "chat_messages": messages})
+
+    async def _stop(self, raw: bytes) -> ASGIApp:
+        body = read(raw, StopStream)
+        await self._conversations.stop(body.chat_session_id, body.message_id, body.stream_id)
+        return envelope_response()
