@@ -20,7 +20,7 @@ from jupyter_ssechat import Chat, ChatView
 from jupyter_ssechat.gateway.server import close_embedded
 from jupyter_ssechat.message import finished
 from jupyter_ssechat.patches import Patch
-from jupyter_ssechat.upstream import Request
+from jupyter_ssechat.request import Request
 
 from .corpora import tokens
 from .measure import Row, row

@@ -14,9 +14,10 @@ from .deltas import AsyncDeltaStream, DeltaStream
 from .errors import BadInput, ConnectionFailed, GatewayError, Unauthorized
 from .gateway.server import embedded
 from .message import Delta
+from .profiles import open_upstream
 from .reply import Call, Reply, View
 from .transport import parsed
-from .upstream import Upstream, open_upstream
+from .upstream import Upstream
 
 
 class Chat:

@@ -1,23 +1,12 @@
-"""A stopped answer → its continuation, for servers that can only be asked to go on."""
+"""A continuation → what it adds to the text that stands, without what the model says twice."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from .patches import Patch
 
 CONTENT = "response/content"
 SHORTEST = 12
 LONGEST = 400
-REQUEST = (
-    "Your answer above was cut off. Continue it exactly where it stops, in the middle of the word if need be."
-    " Do not repeat any of it, and do not comment on the interruption."
-)
-
-
-def ask_to_go_on(content: str) -> list[dict[str, Any]]:
-    """The two messages that ask for the rest of `content`."""
-    return [{"role": "assistant", "content": content}, {"role": "user", "content": REQUEST}]
 
 
 class Overlap:

@@ -4,8 +4,12 @@ SSEChatError
 ├── StreamError              what came over the wire cannot be read
 │   ├── EventTooLarge        one event is above the decoder's cap
 │   ├── InvalidData          a ``data:`` that is not JSON
-│   └── NotAnEventStream     an answer of another content type
+│   ├── NotAnEventStream     an answer of another content type
+│   ├── BodyTooLarge         an answer is above its cap, unpacked
+│   └── UndecodableBody      an answer is compressed in a way that cannot be read
 ├── ConnectionFailed         nobody answered, or the connection broke for good
+│   ├── TimedOut             a deadline was missed
+│   └── Redirected           the server is somewhere else
 ├── GatewayError             the gateway said no
 │   ├── Unauthorized         401: no token, or a wrong one
 │   ├── NotFound             404: no such session or message
@@ -53,14 +57,40 @@ class NotAnEventStream(StreamError):
     type = "not_an_event_stream"
 
 
+class BodyTooLarge(StreamError):
+    """A body grew above its cap, counted as it is when unpacked."""
+
+    type = "body_too_large"
+
+
+class UndecodableBody(StreamError):
+    """A body is compressed in a coding that nobody asked for, or is broken."""
+
+    type = "undecodable_body"
+
+
 class ConnectionFailed(SSEChatError):
     """Nobody answered, or the connection broke and could not be taken up again."""
 
     type = "connection_failed"
 
 
+class TimedOut(ConnectionFailed):
+    """A deadline was missed; the text says which."""
+
+    type = "timeout"
+
+
+class Redirected(ConnectionFailed):
+    """The server points to another address, where a request with a key does not follow by itself."""
+
+    type = "redirected"
+
+
 class GatewayError(SSEChatError):
-    """The gateway refused a call (protocols section 6)."""
+    """The gateway refused a call (protocols section 6); ``retry_after`` is in seconds, or None."""
+
+    retry_after: float | None = None
 
     def __init__(self, message: str, *, status: int = 0, code: int = 0, biz_code: int = 0) -> None:
         super().__init__(message)
@@ -86,18 +116,27 @@ class InvalidRequest(GatewayError):
 
 
 class LimitExceeded(GatewayError):
-    """A limit is reached; ``retry_after`` is in seconds, or None."""
-
-    retry_after: float | None = None
+    """A limit is reached."""
 
 
 class UpstreamError(SSEChatError):
-    """The model server refused, or cannot be reached; ``status`` is its HTTP status, or None."""
+    """The model server refused, or cannot be reached.
 
-    def __init__(self, message: str, *, type: str = "upstream_error", status: int | None = None) -> None:
+    ``status`` is its HTTP status, or None; ``retry_after`` the seconds that it asks to wait, or None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        type: str = "upstream_error",
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.type = type
         self.status = status
+        self.retry_after = retry_after
 
 
 class AnswerFailed(SSEChatError):

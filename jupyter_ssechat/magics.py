@@ -26,8 +26,8 @@ from .cell import STOP_SECONDS, Send, cell_of
 from .chat import Chat
 from .errors import BadInput
 from .gateway.server import close_embedded
+from .profiles import open_upstream
 from .reply import Reply, View
-from .upstream import open_upstream
 
 HELP = """\
 %%chat [options]      ask what stands below; run the cell again for another answer, change it to edit the turn

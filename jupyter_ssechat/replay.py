@@ -25,7 +25,7 @@ def replay(
     send in place of a stream. Chunks are read one by one, and only the text is kept.
     """
     if dialect is not None and dialect not in DIALECTS:
-        raise BadInput(f"{dialect!r} is not a dialect; expected one of {', '.join(DIALECTS)}")
+        raise BadInput(f"{dialect!r} is not a dialect; expected one of {', '.join(sorted(DIALECTS))}")
     message = Message()
     for patches in _patches(chunks, dialect, max_event_bytes):
         for patch in patches:

@@ -15,7 +15,8 @@ from jupyter_ssechat.dialects.deepseek import DeepSeek
 from jupyter_ssechat.gateway.server import Gateway
 from jupyter_ssechat.message import Message
 from jupyter_ssechat.sse import ServerSentEvent, SSEDecoder
-from jupyter_ssechat.upstream import Demo, ModelServer
+from jupyter_ssechat.model_server import ModelServer
+from jupyter_ssechat.upstream import Demo
 
 from .servers import CUT, Breath, Pause, Script, answer, chunk, finish, model_server
 

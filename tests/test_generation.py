@@ -15,7 +15,7 @@ from jupyter_ssechat.gateway.sessions import Record, Session
 from jupyter_ssechat.message import filtered, finished
 from jupyter_ssechat.patches import Patch
 from jupyter_ssechat.sse import SSEDecoder
-from jupyter_ssechat.upstream import Request, Turn
+from jupyter_ssechat.request import Request, Turn
 from jupyter_ssechat.wire_json import loads
 
 T = TypeVar("T")

@@ -27,7 +27,8 @@ from jupyter_ssechat.gateway.server import Gateway
 from jupyter_ssechat.message import Delta
 from jupyter_ssechat.patches import Document, Patch
 from jupyter_ssechat.reply import Reply
-from jupyter_ssechat.upstream import Demo, ModelServer
+from jupyter_ssechat.model_server import ModelServer
+from jupyter_ssechat.upstream import Demo
 
 from .servers import CUT, DONE, Pause, Script, Served, answer, chunk, finish, model_server, usage
 

@@ -9,9 +9,10 @@ from ..errors import InvalidData, StreamError
 from ..message import ends, failed
 from ..patches import Patch
 from ..sse import MAX_EVENT_BYTES, ServerSentEvent, SSEDecoder
-from ..wire_json import as_object, as_text, loads
+from ..wire_json import loads
 from .deepseek import DeepSeek
-from .openai_chat import OpenAIChat
+from .dialect import Dialect
+from .registry import DIALECTS
 
 # Stands among the events where a block was ignored; no name on the wire holds a newline.
 _IGNORED = ServerSentEvent(event="\n")
@@ -20,18 +21,22 @@ _IGNORED = ServerSentEvent(event="\n")
 class Body:
     """Reads one body in the dialect given, or in the one that its first event speaks.
 
+    With `or_else` a body that does not begin in the dialect given is read in the one that it speaks.
+
     What cannot be read (a StreamError) ends the answer as failed, after all that came before it. Ignored
     blocks reach the dialect in their place; `on_event` sees every event before it is translated.
     """
 
     def __init__(
         self,
-        dialect: DeepSeek | OpenAIChat | None = None,
+        dialect: Dialect | None = None,
         *,
+        or_else: bool = False,
         max_event_bytes: int = MAX_EVENT_BYTES,
         on_event: Callable[[ServerSentEvent], None] = lambda event: None,
     ) -> None:
-        self._dialect = dialect
+        self._dialect = None if or_else else dialect
+        self._expected = dialect
         self._on_event = on_event
         self._decoder = SSEDecoder(max_event_bytes, lenient_end=True, on_ignored=self._ignore)
         self._ignored: deque[tuple[str, list[str]]] = deque()
@@ -57,6 +62,20 @@ class Body:
             return self._fail(error)
         return self._patches(last) + (self._dialect.finish() if self._dialect else [])
 
+    @property
+    def dialect(self) -> Dialect | None:
+        """What the body is read in; None before the first event of one that is to be told by it."""
+        return self._dialect
+
+    @property
+    def retry(self) -> int | None:
+        """The milliseconds that the server asks to wait before a reconnect, None if it does not."""
+        return self._decoder.retry
+
+    def _spoken_in(self, event: ServerSentEvent) -> Dialect:
+        spoken = spoken_in(event)
+        return self._expected if self._expected is not None and type(self._expected) is spoken else spoken()
+
     def _ignore(self, event_name: str, comments: list[str]) -> ServerSentEvent:
         self._ignored.append((event_name, comments))
         return _IGNORED
@@ -76,11 +95,11 @@ class Body:
         if event is _IGNORED:
             name, comments = self._ignored.popleft()
             if self._dialect is None and name == "error":
-                self._dialect = DeepSeek()
+                self._dialect = self._expected or DeepSeek()
             return self._dialect.ignored(name, comments) if self._dialect else []
         self._on_event(event)
         if self._dialect is None:
-            self._dialect = spoken_in(event)()
+            self._dialect = self._spoken_in(event)
         return self._dialect.feed(event)
 
     def _fail(self, error: StreamError) -> list[Patch]:
@@ -88,18 +107,13 @@ class Body:
         return [] if self._ended else failed(error.type, str(error))
 
 
-def spoken_in(event: ServerSentEvent) -> type[DeepSeek] | type[OpenAIChat]:
+def spoken_in(event: ServerSentEvent) -> type[Dialect]:
     """Tell the dialect of a stream by its first event."""
-    if event.event not in ("message", "error"):
-        return DeepSeek
-    if event.event == "error" or event.data.strip() == "[DONE]":
-        return OpenAIChat
     try:
-        first = as_object(loads(event.data))
+        data = loads(event.data)
     except InvalidData:
-        return DeepSeek
-    chunk = as_text(first.get("object")).startswith("chat.completion")
-    return OpenAIChat if chunk or "choices" in first or "error" in first else DeepSeek
+        data = None
+    return next((dialect for dialect in DIALECTS.values() if dialect.speaks(event, data)), DeepSeek)
 
 
 __all__ = ["Body", "spoken_in"]

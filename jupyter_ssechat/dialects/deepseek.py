@@ -9,14 +9,22 @@ from ..message import SILENT, ends, failed
 from ..patches import Patch, PatchDecoder
 from ..sse import ServerSentEvent
 from ..wire_json import as_object, excerpt, loads
+from .dialect import Dialect
 
 _FIGURES = ("usage", "accumulated_token_usage", "elapsed_secs", "thinking_elapsed_secs")
 
 
-class DeepSeek:
+class DeepSeek(Dialect):
     """Passes wire patches through, flat and fragments alike, and turns error frames into failures."""
 
-    def __init__(self) -> None:
+    name = "deepseek"
+
+    @classmethod
+    def speaks(cls, event: ServerSentEvent, data: object) -> bool:
+        """Named events come first, or patches."""
+        return event.event not in ("message", "error") or "v" in as_object(data)
+
+    def __init__(self, *, continues: bool = False) -> None:
         self._decoder = PatchDecoder()
         self._ended = False
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..errors import InvalidData
 from ..message import SILENT, failed, filtered, finished
 from ..patches import Patch
+from ..request import Request, Turn
 from ..sse import ServerSentEvent
-from ..wire_json import as_list, as_object, as_text, excerpt, is_list, loads
+from ..wire_json import as_list, as_object, as_text, dumps, excerpt, is_list, loads
+from .dialect import Abilities, Call, Dialect, Manners
 from .think_tags import ThinkTags
 
 THINKING = "response/thinking_content"
@@ -25,11 +28,68 @@ _FAILURES = {
 }
 
 
-class OpenAIChat:
+class OpenAIChat(Dialect):
     """Translates chunks; only the choice with index 0 is shown.
 
-    With `continues` the text goes on where an older one stands, and tags in it are text.
+    With `continues` the text goes on where an older one stands: a tag that only closes is text.
     """
+
+    name = "openai_chat"
+    abilities = Abilities(
+        thinking="reasoning_content, reasoning, parts, or inline <think>",
+        usage="asked for by stream_options; wherever it comes",
+        stop="by closing the connection",
+        resume="",
+        errors="error objects, error events, finish reasons",
+        images="image_url parts",
+        goes_on="by prefill where the profile has it, else asked to go on",
+    )
+
+    @classmethod
+    def lives_at(cls, host: str, path: str) -> bool:
+        """At its endpoint, and wherever nothing tells of another wire."""
+        return path.endswith("/chat/completions")
+
+    @classmethod
+    def endpoint(cls, url: str) -> str:
+        """Complete the address of a server, of its ``/v1``, or of the endpoint itself."""
+        parts = urlsplit(url)
+        path = parts.path.rstrip("/") or "/v1"
+        if not path.endswith("/chat/completions"):
+            path += "/chat/completions"
+        return parts._replace(path=path, fragment="").geturl()
+
+    @classmethod
+    def models_url(cls, endpoint: str) -> str | None:
+        """The list of models beside the endpoint."""
+        parts = urlsplit(endpoint)
+        return parts._replace(path=parts.path.removesuffix("/chat/completions") + "/models").geturl()
+
+    @classmethod
+    def ask(cls, endpoint: str, request: Request, manners: Manners) -> Call:
+        """Ask for chunks, and for their usage, which every server of the table can give."""
+        body: dict[str, Any] = {"messages": _messages(request, manners), "stream": True}
+        if request.model:
+            body["model"] = request.model
+        body["stream_options"] = {"include_usage": True}
+        if request.prefill and manners.prefill == "continue_final_message":
+            body.update(continue_final_message=True, add_generation_prompt=False)
+        if not request.thinking:
+            body.update(manners.thinking_off)
+        for name, value in request.options.items():
+            _put(body, _path(name, manners), value)
+        return Call(url=endpoint, body=body)
+
+    @classmethod
+    def speaks(cls, event: ServerSentEvent, data: object) -> bool:
+        """Chunks have an ``object`` or ``choices``; errors stand in an ``error``."""
+        if event.event != "message":
+            return event.event == "error"
+        if event.data.strip() == "[DONE]":
+            return True
+        fields = as_object(data)
+        chunk = as_text(fields.get("object")).startswith("chat.completion")
+        return chunk or "choices" in fields or "error" in fields
 
     def __init__(self, *, continues: bool = False) -> None:
         self._ended = False
@@ -37,9 +97,7 @@ class OpenAIChat:
         self._reason: str | None = None
         self._usage: dict[str, Any] | None = None
         self._told_usage: dict[str, Any] | None = None
-        self._tags = ThinkTags()
-        if continues:
-            self._tags.off()
+        self._tags = ThinkTags(continues=continues)
         self._calls = ToolCalls()
 
     def feed(self, event: ServerSentEvent) -> list[Patch]:
@@ -59,6 +117,12 @@ class OpenAIChat:
     def finish(self) -> list[Patch]:
         """Seal an answer whose finish_reason was seen but no ``[DONE]``; one that was cut is not sealed."""
         return self._seal() if self._reason is not None else self._tags.flush()
+
+    def whole(self, answer: object) -> list[Patch]:
+        """Translate a completion that was not streamed; an error object is none."""
+        if not as_list(as_object(answer).get("choices")):
+            return []
+        return self.feed(ServerSentEvent(data=dumps(answer))) + self.finish()
 
     @property
     def finishing(self) -> bool:
@@ -182,6 +246,37 @@ class ToolCalls:
             "function": {"name": name, "arguments": arguments},
         }
         return [Patch(TOOL_CALLS, "APPEND", [call])]
+
+
+def _messages(request: Request, manners: Manners) -> list[dict[str, Any]]:
+    system: list[dict[str, Any]] = [{"role": "system", "content": request.system}] if request.system else []
+    messages = system + [_said_by(turn) for turn in request.turns]
+    if request.prefill and manners.prefill == "prefix":
+        messages[-1]["prefix"] = True
+    return messages
+
+
+def _said_by(turn: Turn) -> dict[str, Any]:
+    if turn.verbatim is not None:
+        return dict(turn.verbatim)
+    if not turn.images:
+        return {"role": turn.role, "content": turn.content}
+    parts: list[dict[str, Any]] = [{"type": "text", "text": turn.content}]
+    parts += [{"type": "image_url", "image_url": {"url": url}} for url in turn.images]
+    return {"role": turn.role, "content": parts}
+
+
+def _path(name: str, manners: Manners) -> tuple[str, ...]:
+    """Where a field of the request stands in the body."""
+    if name == "reasoning_effort":
+        return manners.effort
+    return (manners.max_tokens if name == "max_tokens" else name,)
+
+
+def _put(body: dict[str, Any], path: tuple[str, ...], value: object) -> None:
+    for name in path[:-1]:
+        body = body.setdefault(name, {})
+    body[path[-1]] = value
 
 
 def _first_choice(chunk: dict[str, Any]) -> dict[str, Any]:

@@ -15,10 +15,11 @@ class ThinkTags:
     """Splits content that begins with ``<think>``, or that began inside one and only closes it.
 
     Later tags are text. While the tags are undecided at most a tag's length is held back; an answer that
-    turns out to have been thinking is moved by a SET.
+    turns out to have been thinking is moved by a SET, but never one that `continues` an older text.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, continues: bool = False) -> None:
+        self._continues = continues
         self._state: Literal["start", "opened", "thinking", "closed", "answer", "plain"] = "start"
         self._held = ""
         # The plain answer so far: a lone </think> makes thinking of it.
@@ -59,8 +60,8 @@ class ThinkTags:
         if OPEN.startswith(begun) and len(text) < 64:
             self._held = text
             return []
-        self._state = "answer"
-        return self._answer(text)
+        self._state = "plain" if self._continues else "answer"
+        return self.feed(text)
 
     def _opened(self, text: str) -> list[Patch]:
         """Drop the blank lines that belong to the opening tag."""

@@ -9,7 +9,8 @@ from typing import Any
 
 from ..errors import GatewayError, InvalidRequest
 from ..message import reopened
-from ..upstream import Request, Turn, Upstream
+from ..request import Request, Turn
+from ..upstream import Upstream
 from .bodies import Asking, Completion, Continue, EditMessage, Regenerate
 from .generation import Generation
 from .log import Reader

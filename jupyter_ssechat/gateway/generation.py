@@ -11,7 +11,8 @@ from typing import Any
 from ..errors import ConnectionFailed, SSEChatError, StreamError, UpstreamError
 from ..message import failed, stopped
 from ..patches import Patch
-from ..upstream import CONTENT, THINKING, Request, Upstream
+from ..request import Request
+from ..upstream import CONTENT, THINKING, Upstream
 from .log import Reader, StreamLog, opening
 from .sessions import Record, Session
 

@@ -1,0 +1,11 @@
+"""The dialects by name, in the order in which they are asked whether a stream is theirs."""
+
+from __future__ import annotations
+
+from .deepseek import DeepSeek
+from .dialect import Dialect
+from .openai_chat import OpenAIChat
+
+DIALECTS: dict[str, type[Dialect]] = {dialect.name: dialect for dialect in (OpenAIChat, DeepSeek)}
+
+__all__ = ["DIALECTS"]

@@ -1,0 +1,246 @@
+"""One question at a model server → patches of its answer, over all the connections that it takes.
+
+Before the first event a call is made again where that may help; after it only where the wire can take the stream
+up where it broke. Closing the generator ends the generation at the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from .deadlines import Deadlines, Watch, retry_after
+from .dialects import DIALECTS, Body, Call, Dialect
+from .discretion import Discretion
+from .errors import ConnectionFailed, Redirected, TimedOut, UpstreamError
+from .message import ends
+from .patches import Patch
+from .transport import Answer, EventSource, Transport
+from .wire_json import as_object
+
+MAX_WHOLE_BYTES = 16 * 2**20
+CANCEL_SECONDS = 5.0
+NOTICE, HANDLE = "response/notice", "response/upstream"
+
+PASSING = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529}
+_ADVICE = {
+    401: "; check the API key (%chat use URL --key-env NAME)",
+    403: "; check the API key (%chat use URL --key-env NAME)",
+    404: "; check the address and the model's name (-m MODEL)",
+    429: "; wait a while and run the cell again",
+}
+_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found", 429: "rate_limit_reached"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How often to try again, and how long to wait for it at most, in seconds.
+
+    `retries` are those before the first event; `take_ups` the fruitless ones in a row after it.
+    """
+
+    retries: int = 2
+    take_ups: int = 5
+    first: float = 0.3
+    longest: float = 60.0
+
+    def wait(self, tries: int, asked: float | None) -> float | None:
+        """The seconds before try number `tries` (from 1); None where the server asks for more than can be waited."""
+        own = min(self.first * 2 ** (tries - 1), self.longest) * (1 + random.random() / 4)
+        if asked is None:
+            return own
+        return max(own, asked) if asked <= self.longest else None
+
+
+class Exchange:
+    """One question and its answer; for one use."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        endpoint: str,
+        reader: Dialect,
+        *,
+        certain: bool = True,
+        deadlines: Deadlines,
+        patience: Patience,
+        discretion: Discretion,
+    ) -> None:
+        self._transport = transport
+        self._endpoint = endpoint
+        self._reader = reader
+        self._certain = certain
+        self._watch = Watch(deadlines, asyncio.get_running_loop().time)
+        self._patience = patience
+        self._discretion = discretion
+        self._begun = self._ended = False
+        self._noticed = self._handled = False
+        self._retry = 0.0
+
+    @property
+    def reader(self) -> Dialect:
+        """What the answer is read with; another than was expected, where the server speaks another dialect."""
+        return self._reader
+
+    @property
+    def running(self) -> bool:
+        """Whether the server may still generate."""
+        return self._begun and not self._ended
+
+    async def stream(self, call: Call) -> AsyncGenerator[list[Patch]]:
+        """Make the call and yield patches; [] when the server has begun to answer.
+
+        Ends without a terminal status when the stream broke and cannot be taken up. Raises UpstreamError when
+        the server refuses, ConnectionFailed when it was never reached.
+        """
+        tries, asking = 0, call
+        while True:
+            failure: UpstreamError | ConnectionFailed | None = None
+            try:
+                async with aclosing(self._connection(asking)) as connection:
+                    async for patches in connection:
+                        tries = 0 if patches else tries
+                        yield patches
+            except (UpstreamError, ConnectionFailed) as error:
+                failure = error
+            if self._ended:
+                return
+            tries += 1
+            again = self._again(call, failure, tries)
+            if again is None:
+                break
+            wait = max(self._patience.wait(tries, _asked(failure)) or 0, self._retry)
+            yield [Patch(NOTICE, "SET", self._notice(failure, wait))]
+            self._noticed = True
+            await asyncio.sleep(wait)
+            asking = again
+        if self._begun:
+            yield self._last_words()
+        if failure is not None and (not self._begun or isinstance(failure, TimedOut)):
+            raise failure
+
+    def _again(self, call: Call, failure: UpstreamError | ConnectionFailed | None, tries: int) -> Call | None:
+        """The call to make after a connection that brought no end; None when there is none, or no patience."""
+        if tries > (self._patience.take_ups if self._begun else self._patience.retries):
+            return None
+        if isinstance(failure, UpstreamError):
+            patient = self._patience.wait(tries, failure.retry_after) is not None
+            if failure.status not in PASSING or not patient:
+                return None
+        if self._begun:
+            return self._reader.take_up(self._endpoint)
+        return None if isinstance(failure, TimedOut | Redirected) else call
+
+    async def _connection(self, call: Call) -> AsyncGenerator[list[Patch]]:
+        """One connection, to the end of its body."""
+        while call.then is not None:
+            answer = await self._transport.request(call.method, call.url, call.body, call.headers)
+            if answer.status >= 400:
+                raise self._refusal(answer)
+            call = call.then(answer.json())
+        self._reader.called(call)
+        async with self._transport.events(call.method, call.url, call.body, call.headers) as source:
+            if source.status == 204 and self._begun:
+                yield self._said(self._reader.nothing_more())
+            elif not source.is_event_stream:
+                yield await self._not_a_stream(source)
+            else:
+                first, self._begun = not self._begun, True
+                yield []
+                body = Body(self._reader, or_else=first and not self._certain)
+                async with aclosing(self._read(source, body)) as patches:
+                    async for each in patches:
+                        yield each
+
+    async def _read(self, source: EventSource, body: Body) -> AsyncGenerator[list[Patch]]:
+        broken: ConnectionFailed | None = None
+        try:
+            async with aclosing(source.chunks(self._watch)) as chunks:
+                async for chunk in chunks:
+                    patches = body.feed(chunk)
+                    if patches:
+                        self._watch.token()
+                    self._reader = body.dialect or self._reader
+                    if self._reader.finishing:
+                        self._watch.finishing()
+                    if patches:
+                        yield self._said(patches)
+        except ConnectionFailed as error:
+            broken = error
+        if patches := self._said(body.finish()):
+            yield patches
+        self._retry = min((body.retry or 0) / 1000, self._patience.longest)
+        if broken is not None:
+            raise broken
+
+    def _said(self, patches: list[Patch]) -> list[Patch]:
+        self._ended = self._ended or any(map(ends, patches))
+        return self._in_step() + self._discretion.patches(patches) if patches else []
+
+    def _notice(self, failure: UpstreamError | ConnectionFailed | None, wait: float) -> str:
+        said = str(failure) if failure is not None else "the model server's stream broke"
+        return f"{self._discretion.line(said)} (trying again in {wait:.1f} s)"
+
+    def _in_step(self) -> list[Patch]:
+        """What the record of the answer has to know besides the answer."""
+        patches = [Patch(NOTICE, "SET", None)] if self._noticed else []
+        self._noticed = False
+        if self._reader.handle is not None and not self._handled:
+            self._handled = True
+            patches.append(Patch(HANDLE, "SET", self._reader.handle))
+        return patches
+
+    def _last_words(self) -> list[Patch]:
+        """Where a later call may take up what broke here."""
+        self._handled = False
+        return self._in_step()
+
+    async def _not_a_stream(self, source: EventSource) -> list[Patch]:
+        """Read an answer that is no stream: a whole one is taken as it is, all else is refused."""
+        answer = await source.read(MAX_WHOLE_BYTES)
+        if answer.status < 400 and (patches := self._whole(answer.json())):
+            self._begun = True
+            return self._said(patches)
+        raise self._refusal(answer, source)
+
+    def _whole(self, answer: object) -> list[Patch]:
+        others = [] if self._certain else [dialect() for dialect in DIALECTS.values()]
+        return next((found for one in (self._reader, *others) if (found := one.whole(answer))), [])
+
+    def _refusal(self, answer: Answer, source: EventSource | None = None) -> UpstreamError:
+        if source is not None and answer.status < 400 and not as_object(answer.json()).get("error"):
+            error = source.not_an_event_stream()
+            return UpstreamError(self._discretion.line(str(error)), type=error.type, status=answer.status)
+        return refusal(answer, self._discretion)
+
+
+def refusal(answer: Answer, discretion: Discretion) -> UpstreamError:
+    """What a model server said in place of an answer, as an error of one line."""
+    said = discretion.line(_error_text(answer))
+    return UpstreamError(
+        f"the model server answered {answer.status}: {said}{_ADVICE.get(answer.status, '')}",
+        type=_TYPES.get(answer.status, "upstream_error"),
+        status=answer.status,
+        retry_after=retry_after(answer.headers, time.time()),
+    )
+
+
+def _asked(failure: UpstreamError | ConnectionFailed | None) -> float | None:
+    return failure.retry_after if isinstance(failure, UpstreamError) else None
+
+
+def _error_text(answer: Answer) -> str:
+    """What the server said, in the shapes that servers use: error.message, error, message, detail, text."""
+    fields = as_object(answer.json())
+    error = fields.get("error")
+    for said in (as_object(error).get("message"), error, fields.get("message"), fields.get("detail")):
+        if said:
+            return str(said)
+    return answer.body.decode("utf-8", "replace").strip() or "(nothing)"
+
+
+__all__ = ["Exchange", "Patience", "refusal"]
