@@ -61,6 +61,7 @@ FLOORS = [
     "model_server",
     "profiles",
     "gateway",
+    "gateway.metrics",
     "gateway.envelope",
     "gateway.access",
     "gateway.bodies",
@@ -100,6 +101,7 @@ DOORS = {
     "jupyter_ui_poll": ["kernel"],
     "markdown_it": ["projection"],
     "msgspec": ["gateway.bodies"],
+    "prometheus_client": ["gateway.metrics"],
     "starlette": [
         "gateway.access",
         "gateway.app",

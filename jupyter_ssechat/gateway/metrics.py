@@ -1,0 +1,193 @@
+"""What happens → figures for Prometheus: the one door to prometheus_client.
+
+A stream is one generation of an answer; a reader is one connection that it is sent to. A stream is counted
+where it is produced, once for each token, however many readers it has. Labels come from short lists of our own:
+what a stranger names an error must not become a time series.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+
+from ..patches import Patch
+
+API = Literal["patches", "chat", "plain"]
+Outcome = Literal["ok", "cancelled", "failed", "timed_out"]
+
+SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+OTHER = "other"
+ERRORS = frozenset(
+    {
+        "authentication_error",
+        "body_too_large",
+        "connection_failed",
+        "error",
+        "event_too_large",
+        "gateway_closed",
+        "generation_err",
+        "input_exceeds_limit",
+        "internal_error",
+        "invalid_data",
+        "invalid_request_error",
+        "no_model",
+        "not_an_event_stream",
+        "overloaded_error",
+        "rate_limit_error",
+        "rate_limit_exceeded",
+        "rate_limit_reached",
+        "redirected",
+        "server_error",
+        "stream_error",
+        "timeout",
+        "undecodable_body",
+        "upstream_error",
+        "upstream_interrupted",
+    }
+)
+"""The types of errors that are counted by name; all others are counted as OTHER."""
+
+
+class Metrics:
+    """The figures of one gateway; safe from any thread. `clock` gives seconds."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self._registry = CollectorRegistry()
+        self.running = self._gauge("streams_running", "Answers being generated.", "api")
+        self.streams = self._counter("streams", "Answers that have ended, by how.", "api", "outcome")
+        self.errors = self._counter("errors", "Answers that failed, by the type of the error.", "kind")
+        self.tokens = self._counter("tokens", "Pieces of text that models sent.", "api")
+        self.first_token = Histogram(
+            "ssechat_first_token_seconds",
+            "From the request to the first piece of text.",
+            ["api"],
+            registry=self._registry,
+            buckets=SECONDS,
+        )
+        self.readers = self._gauge("readers", "Connections that are being sent an answer.", "api")
+        self.disconnects = self._counter("disconnects", "Readers lost before the end of an answer.", "api")
+        self._stops = self._counter("stops", "Calls that asked to stop an answer.")
+        self._resumes = self._counter("resumes", "Readers that took up an answer again.")
+        for api in get_args(API):
+            self._begin_at_zero(api)
+
+    def __repr__(self) -> str:
+        return "Metrics()"
+
+    def open_stream(self, api: API) -> StreamGuard:
+        """Count a stream that begins now."""
+        return StreamGuard(self, api)
+
+    def reader(self, api: API) -> ReaderGuard:
+        """Count a reader that is connected from now on."""
+        return ReaderGuard(self, api)
+
+    def saw_stop(self) -> None:
+        """Count a call that asks to stop an answer."""
+        self._stops.inc()
+
+    def saw_resume(self) -> None:
+        """Count a reader that takes up an answer again."""
+        self._resumes.inc()
+
+    def text(self) -> bytes:
+        """All figures in the text format of Prometheus, of `content_type`."""
+        return generate_latest(self._registry)
+
+    def _gauge(self, name: str, about: str, *labels: str) -> Gauge:
+        return Gauge(f"ssechat_{name}", about, labels, registry=self._registry)
+
+    def _counter(self, name: str, about: str, *labels: str) -> Counter:
+        return Counter(f"ssechat_{name}", about, labels, registry=self._registry)
+
+    def _begin_at_zero(self, api: API) -> None:
+        """Show each figure from the start: a rate needs the zero before the first one."""
+        for figure in (self.running, self.tokens, self.first_token, self.readers, self.disconnects):
+            figure.labels(api)
+        for outcome in get_args(Outcome):
+            self.streams.labels(api, outcome)
+
+
+class StreamGuard:
+    """One stream, from its making to its `end`; as a context manager, left without an end, it was cancelled."""
+
+    def __init__(self, metrics: Metrics, api: API) -> None:
+        self._metrics = metrics
+        self._api: API = api
+        self._tokens = metrics.tokens.labels(api)
+        self._began = metrics.clock()
+        self._begun = self._ended = False
+        metrics.running.labels(api).inc()
+
+    def saw(self, patches: Sequence[Patch]) -> None:
+        """Count the patches that append text; the first one tells the time to the first token."""
+        tokens = sum(_appends_text(patch) for patch in patches)
+        if not tokens:
+            return
+        if not self._begun:
+            self._begun = True
+            self._metrics.first_token.labels(self._api).observe(self._metrics.clock() - self._began)
+        self._tokens.inc(tokens)
+
+    def end(self, outcome: Outcome, error_type: str = "") -> None:
+        """Say how the stream ended; only the first word counts."""
+        if self._ended:
+            return
+        self._ended = True
+        self._metrics.running.labels(self._api).dec()
+        self._metrics.streams.labels(self._api, outcome).inc()
+        if outcome == "timed_out":
+            error_type = error_type or "timeout"
+        if error_type or outcome == "failed":
+            self._metrics.errors.labels(error_type if error_type in ERRORS else OTHER).inc()
+
+    def __enter__(self) -> StreamGuard:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.end("cancelled")
+
+
+class ReaderGuard:
+    """One connection, from its making to its `end`; left without an end, it was lost."""
+
+    def __init__(self, metrics: Metrics, api: API) -> None:
+        self._metrics = metrics
+        self._api: API = api
+        self._open = True
+        metrics.readers.labels(api).inc()
+
+    def end(self) -> None:
+        """Say that the reader was sent all of it."""
+        if self._open:
+            self._open = False
+            self._metrics.readers.labels(self._api).dec()
+
+    def lose(self) -> None:
+        """Say that the connection is gone before the end."""
+        if self._open:
+            self._metrics.disconnects.labels(self._api).inc()
+            self.end()
+
+    def __enter__(self) -> ReaderGuard:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.lose()
+
+
+def _appends_text(patch: Patch) -> bool:
+    return patch.op == "APPEND" and isinstance(patch.value, str) and patch.value != ""
