@@ -31,6 +31,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 PURE = [
     "errors",
+    "deadlines",
+    "content_coding",
     "wire_json",
     "sse",
     "patches",
