@@ -11,19 +11,18 @@ import random
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from .deadlines import Deadlines, Watch, retry_after
+from .deadlines import Deadlines, retry_after
 from .dialects import DIALECTS, Body, Call, Dialect
 from .discretion import Discretion
-from .errors import ConnectionFailed, Redirected, TimedOut, UpstreamError
+from .errors import ConnectionFailed, Redirected, StreamError, TimedOut, UpstreamError
 from .message import ends
 from .patches import Patch
 from .transport import Answer, EventSource, Transport
 from .wire_json import as_object
 
 MAX_WHOLE_BYTES = 16 * 2**20
-CANCEL_SECONDS = 5.0
 NOTICE, HANDLE = "response/notice", "response/upstream"
 
 PASSING = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529}
@@ -74,7 +73,8 @@ class Exchange:
         self._endpoint = endpoint
         self._reader = reader
         self._certain = certain
-        self._watch = Watch(deadlines, asyncio.get_running_loop().time)
+        self._deadlines = deadlines
+        self._started = time.monotonic()
         self._patience = patience
         self._discretion = discretion
         self._begun = self._ended = False
@@ -103,7 +103,8 @@ class Exchange:
             try:
                 async with aclosing(self._connection(asking)) as connection:
                     async for patches in connection:
-                        tries = 0 if patches else tries
+                        # A snapshot alone is no progress: a server may send the same one for ever.
+                        tries = 0 if any(patch.op == "APPEND" for patch in patches) else tries
                         yield patches
             except (UpstreamError, ConnectionFailed) as error:
                 failure = error
@@ -143,7 +144,10 @@ class Exchange:
                 raise self._refusal(answer)
             call = call.then(answer.json())
         self._reader.called(call)
-        async with self._transport.events(call.method, call.url, call.body, call.headers) as source:
+        opening = self._transport.events(
+            call.method, call.url, call.body, call.headers, deadlines=self._time_left()
+        )
+        async with opening as source:
             if source.status == 204 and self._begun:
                 yield self._said(self._reader.nothing_more())
             elif not source.is_event_stream:
@@ -157,25 +161,31 @@ class Exchange:
                         yield each
 
     async def _read(self, source: EventSource, body: Body) -> AsyncGenerator[list[Patch]]:
-        broken: ConnectionFailed | None = None
+        broken: ConnectionFailed | StreamError | None = None
         try:
-            async with aclosing(source.chunks(self._watch)) as chunks:
+            async with aclosing(source.chunks(source.watch)) as chunks:
                 async for chunk in chunks:
                     patches = body.feed(chunk)
-                    if patches:
-                        self._watch.token()
                     self._reader = body.dialect or self._reader
                     if self._reader.finishing:
-                        self._watch.finishing()
+                        source.watch.finishing()
                     if patches:
+                        source.watch.token()
                         yield self._said(patches)
-        except ConnectionFailed as error:
+        except (ConnectionFailed, StreamError) as error:
             broken = error
         if patches := self._said(body.finish()):
             yield patches
         self._retry = min((body.retry or 0) / 1000, self._patience.longest)
         if broken is not None:
             raise broken
+
+    def _time_left(self) -> Deadlines:
+        """The deadlines of one more connection: the whole has one end, however many there are."""
+        total = self._deadlines.total
+        if total is None:
+            return self._deadlines
+        return replace(self._deadlines, total=max(total - (time.monotonic() - self._started), 0.001))
 
     def _said(self, patches: list[Patch]) -> list[Patch]:
         self._ended = self._ended or any(map(ends, patches))
@@ -209,7 +219,10 @@ class Exchange:
 
     def _whole(self, answer: object) -> list[Patch]:
         others = [] if self._certain else [dialect() for dialect in DIALECTS.values()]
-        return next((found for one in (self._reader, *others) if (found := one.whole(answer))), [])
+        for one in (self._reader, *others):
+            if patches := one.whole(answer):
+                return patches
+        return []
 
     def _refusal(self, answer: Answer, source: EventSource | None = None) -> UpstreamError:
         if source is not None and answer.status < 400 and not as_object(answer.json()).get("error"):

@@ -125,7 +125,7 @@ def test_cancelling_an_async_question_stops_the_generation() -> None:
 
 
 def test_a_failed_answer_says_so_and_is_no_part_of_the_conversation() -> None:
-    with model_server(Script(status=500, body={"error": "oops"}), answer("fine")) as server:
+    with model_server(Script(status=400, body={"error": "oops"}), answer("fine")) as server:
         chat = Chat(server.url)
         reply = chat.ask("one")
         assert reply.status == "failed" and reply.error is not None and "oops" in reply.error.message

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from jupyter_ssechat.continuation import LONGEST, REQUEST, SHORTEST, Overlap, ask_to_go_on
+from jupyter_ssechat.continuation import LONGEST, SHORTEST, Overlap
 from jupyter_ssechat.message import finished, stopped
 from jupyter_ssechat.patches import Patch
 
@@ -114,10 +114,3 @@ def test_all_other_patches_pass_and_the_text_comes_before_the_end() -> None:
 def test_a_repetition_and_nothing_more_leaves_only_the_end() -> None:
     overlap = Overlap("The quick brown fox jumps")
     assert overlap.trim([Patch(CONTENT, "APPEND", "brown fox jumps"), *finished()]) == finished()
-
-
-def test_the_request_shows_the_answer_as_the_models_own_words() -> None:
-    assert ask_to_go_on("half an ans") == [
-        {"role": "assistant", "content": "half an ans"},
-        {"role": "user", "content": REQUEST},
-    ]
