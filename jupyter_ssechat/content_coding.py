@@ -58,6 +58,10 @@ class ContentDecoder:
 
     def _inflated(self, data: bytes) -> tuple[bytes, bytes]:
         """The next piece, and the bytes that are not looked at yet."""
+        if self._member is None and self._window == _GZIP:
+            data = data.lstrip(b"\0")  # members may be padded
+            if not data:
+                return b"", b""
         member = self._member or zlib.decompressobj(self._window or _GZIP)
         try:
             piece = member.decompress(data, PIECE_BYTES)
@@ -67,7 +71,7 @@ class ContentDecoder:
         if not member.eof:
             return piece, member.unconsumed_tail
         self._over = self._window != _GZIP  # only gzip may go on with another member
-        return piece, member.unused_data.lstrip(b"\0")
+        return piece, member.unused_data
 
     def _prepared(self, data: bytes) -> bytes:
         """Tell by its first two bytes whether a deflate body has the header that it ought to have."""
