@@ -20,6 +20,7 @@ from .transport import Transport, parsed, public_address
 from .wire_json import as_list, as_object, as_text
 
 CANCEL_SECONDS = 5.0
+LIST_DEADLINES = Deadlines(first_byte=30.0, first_token=30.0, total=30.0)
 CONTINUATION = "response/continuation"
 
 # A server that cannot do what was asked in one way is asked in the next.
@@ -52,7 +53,10 @@ class ModelServer:
         self._deadlines = deadlines or Deadlines()
         self._patience = patience or Patience()
         self._discretion = Discretion.of(self.url, api_key)
-        self._transport = Transport(headers=self._dialect.headers(api_key), deadlines=self._deadlines)
+        self._headers = self._dialect.headers(api_key)
+        if self._manners.key_header and api_key:
+            self._headers = {self._manners.key_header: api_key}
+        self._transport = Transport(headers=self._headers, deadlines=self._deadlines)
         self._cancelling: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
@@ -83,16 +87,19 @@ class ModelServer:
     async def models(self) -> list[str]:
         """The names of the models that the server offers; [] where it has no list.
 
-        Raises UpstreamError when it cannot be reached or refuses.
+        Raises UpstreamError when it cannot be reached or refuses. May be called on any event loop.
         """
         url = self._dialect.models_url(self.url)
         if url is None:
             return []
+        transport = Transport(headers=self._headers, deadlines=LIST_DEADLINES)
         try:
-            answer = await self._transport.request("GET", url)
+            answer = await transport.request("GET", url)
         except ConnectionFailed as error:
             said = f"the model server cannot be reached: {self._discretion.line(str(error))}"
-            raise UpstreamError(said, type="connection_failed") from None
+            raise UpstreamError(said, type=error.type) from None
+        finally:
+            await transport.aclose()
         if answer.status != 200:
             raise refusal(answer, self._discretion)
         return _model_names(answer.json())
@@ -114,7 +121,23 @@ class ModelServer:
         yield "asked", request.asked_to_go_on()
 
     async def _answer(self, request: Request, way: Continuation | None) -> AsyncGenerator[list[Patch]]:
-        """One way of asking, to its end; the server is told when nobody wants the rest."""
+        """One way of asking; a strict server that knows no ``stream_options`` is asked without them."""
+        try:
+            async with aclosing(self._exchanged(request, way)) as answer:
+                async for patches in answer:
+                    yield patches
+        except UpstreamError as error:
+            if not (
+                self._manners.asks_usage and error.status in (400, 422) and "stream_options" in str(error)
+            ):
+                raise
+            self._manners = replace(self._manners, asks_usage=False)
+            async with aclosing(self._exchanged(request, way)) as answer:
+                async for patches in answer:
+                    yield patches
+
+    async def _exchanged(self, request: Request, way: Continuation | None) -> AsyncGenerator[list[Patch]]:
+        """One exchange, to its end; the server is told when nobody wants the rest."""
         native = self._dialect.go_on(self.url, request) if way == "native" else None
         call = native or self._dialect.ask(self.url, request, self._manners)
         overlap = Overlap(request.content_so_far if way in ("prefill", "asked") else "")

@@ -11,7 +11,7 @@ from ..patches import Patch
 from ..request import Request
 from ..sse import ServerSentEvent
 
-Prefill = Literal["", "trailing", "prefix", "continue_final_message"]
+Prefill = Literal["", "trailing", "prefix", "partial", "continue_final_message"]
 """How a server is told that the last turn is the beginning of its answer; "" where it cannot be told."""
 
 
@@ -31,13 +31,16 @@ class Manners:
     """In what one server differs from others of its wire; a profile knows them.
 
     `thinking_off` are the fields that turn thinking off, `effort` is the path of fields where the effort goes,
-    `max_tokens` is what the limit is called.
+    `max_tokens` is what the limit is called, `key_header` where the key goes if not where the wire has it;
+    `asks_usage` whether usage comes only when it is asked for.
     """
 
     thinking_off: Mapping[str, Any] = field(default_factory=lambda: {"reasoning_effort": "none"})
     effort: tuple[str, ...] = ("reasoning_effort",)
     prefill: Prefill = ""
     max_tokens: str = "max_tokens"
+    key_header: str = ""
+    asks_usage: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,11 +67,12 @@ class OpenAIChat(Dialect):
 
     @classmethod
     def ask(cls, endpoint: str, request: Request, manners: Manners) -> Call:
-        """Ask for chunks, and for their usage, which every server of the table can give."""
+        """Ask for chunks, and for their usage."""
         body: dict[str, Any] = {"messages": _messages(request, manners), "stream": True}
         if request.model:
             body["model"] = request.model
-        body["stream_options"] = {"include_usage": True}
+        if manners.asks_usage:
+            body["stream_options"] = {"include_usage": True}
         if request.prefill and manners.prefill == "continue_final_message":
             body.update(continue_final_message=True, add_generation_prompt=False)
         if not request.thinking:
@@ -251,8 +252,8 @@ class ToolCalls:
 def _messages(request: Request, manners: Manners) -> list[dict[str, Any]]:
     system: list[dict[str, Any]] = [{"role": "system", "content": request.system}] if request.system else []
     messages = system + [_said_by(turn) for turn in request.turns]
-    if request.prefill and manners.prefill == "prefix":
-        messages[-1]["prefix"] = True
+    if request.prefill and manners.prefill in ("prefix", "partial"):
+        messages[-1][manners.prefill] = True
     return messages
 
 
