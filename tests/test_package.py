@@ -65,6 +65,7 @@ FLOORS = [
     "gateway",
     "gateway.metrics",
     "gateway.envelope",
+    "gateway.cors",
     "gateway.access",
     "gateway.bodies",
     "gateway.log",
@@ -107,6 +108,7 @@ DOORS = {
     "starlette": [
         "gateway.access",
         "gateway.app",
+        "gateway.cors",
         "gateway.endpoint",
         "gateway.envelope",
         "gateway.event_stream",

@@ -1,26 +1,36 @@
-"""Who may call: the Host check, the token, and CORS for a live view (protocols section 6, *Access*).
+"""Who may call: the Host check, the token, and CORS (protocols section 6, *Access*).
 
 A page in the reader's browser can make requests to loopback, and by DNS rebinding even read the answers.
 So the Host must be ours, and a token is always needed; a view of the notebook gets a token that stops or
-resumes its one stream and does nothing else.
+resumes its one stream and does nothing else. Two calls need no token: the health of the gateway, and a stream
+whose unguessable id is its own token.
 """
 
 from __future__ import annotations
 
 import hmac
+import re
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..errors import InvalidData
+from ..errors import BadInput, InvalidData
+from ..transport import sendable_in_header
 from ..wire_json import as_object, loads
-from .envelope import envelope_response
+from . import cors
+from .envelope import envelope_response, refuse
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 VIEW_PATHS = ("/api/v0/chat/stop_stream", "/api/v0/chat/resume_stream")
+HEALTH = "/health"
 GRANTS = 1_000
+
+_STREAM_OF_ITS_OWN = re.compile(r"/ai/chat/stream/[\w-]+", re.ASCII)
+_HOST = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_BARE_IPV6 = re.compile(r"[0-9a-f:.]*:[0-9a-f:.]*:[0-9a-f:.]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +43,27 @@ class Grant:
 
 
 class Access:
-    """The secrets of one gateway; `port` is known once it listens."""
+    """The secrets of one gateway; `port` is known once it listens.
 
-    def __init__(self, token: str | None = None, *, allowed_hosts: tuple[str, ...] = ()) -> None:
+    `allowed_hosts` are ``HOST`` (as such, and with the gateway's port) or ``HOST:PORT``; `origins` are the pages
+    that may read, ``SCHEME://HOST[:PORT]``. Raises BadInput for what is none.
+    """
+
+    def __init__(
+        self,
+        token: str | None = None,
+        *,
+        allowed_hosts: Iterable[str] = (),
+        origins: Iterable[str] = (),
+    ) -> None:
+        if token and not sendable_in_header(token):
+            raise BadInput(
+                "the token cannot stand in a header; expected ASCII letters, digits and signs, no blanks"
+            )
         self.token = token or secrets.token_urlsafe(24)
         self.port = 0
-        self._allowed_hosts = {host.lower() for host in allowed_hosts}
+        self._allowed_hosts = frozenset(map(_host, allowed_hosts))
+        self._origins = cors.origins(origins)
         self._grants: dict[str, Grant] = {}
 
     def __repr__(self) -> str:
@@ -54,21 +79,43 @@ class Access:
 
     def known_origin(self, origin: str) -> bool:
         """Whether a live view reported this origin."""
-        return any(grant.origin == origin for grant in tuple(self._grants.values()))
+        return cors.is_origin(origin) and any(one.origin == origin for one in tuple(self._grants.values()))
 
     def granted(self, token: str, origin: str | None) -> Grant | None:
         """The grant of a view's token, if it is called from the view's own origin."""
         grant = self._grants.get(token)
-        return grant if grant and grant.origin == origin else None
+        return grant if grant and grant.origin == origin and cors.is_origin(grant.origin) else None
 
     def is_ours(self, host: str) -> bool:
         """Whether a Host header names this gateway."""
         host = host.lower()
-        return host in self._allowed_hosts or host in {f"{name}:{self.port}" for name in LOOPBACK}
+        if host in self._allowed_hosts:
+            return True
+        name, colon, port = host.rpartition(":")
+        return bool(colon) and port == str(self.port) and (name in LOOPBACK or name in self._allowed_hosts)
 
     def is_token(self, token: str) -> bool:
         """Compare in constant time."""
         return hmac.compare_digest(token.encode(), self.token.encode())
+
+    def page(self, path: str, headers: dict[bytes, str]) -> Page:
+        """Tell what the page that calls `path` may read."""
+        origin = headers.get(b"origin", "")
+        varies = cors.VARY if self._origins or path in VIEW_PATHS else []
+        if origin in self._origins:
+            return Page(True, [*cors.page_headers(origin), *varies], cors.preflight_headers(headers))
+        if path in VIEW_PATHS and self.known_origin(origin):
+            return Page(True, [*cors.view_headers(origin), *varies], [])
+        return Page(False, varies, [])
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Where a call comes from: the headers of its answers, and more for a question beforehand."""
+
+    welcome: bool
+    headers: cors.Headers
+    preflight: cors.Headers
 
 
 class Guard:
@@ -80,43 +127,57 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check one request."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or _needs_nothing(scope):
             await self._app(scope, receive, send)
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        origin = headers.get(b"origin")
-        from_view = scope["path"] in VIEW_PATHS and origin is not None and self._access.known_origin(origin)
-        if from_view and origin is not None:
-            send = _with_cors(send, origin)
+        page = self._access.page(scope["path"], headers)
+        if page.headers:
+            send = cors.with_headers(send, page.headers)
         if not self._access.is_ours(headers.get(b"host", "")):
-            refusal = envelope_response(
-                403, code=40301, message="this Host is not served here; use the printed address"
-            )
-            await refusal(scope, receive, send)
-        elif from_view and scope["method"] == "OPTIONS":
-            await envelope_response(200)(scope, receive, send)
+            said = "this Host is not served here; use the printed address, or start with --allowed-host"
+            await refuse(scope["path"], 403, said, code=40301)(scope, receive, send)
+        elif page.welcome and scope["method"] == "OPTIONS":
+            await envelope_response(200)(scope, receive, cors.with_headers(send, page.preflight))
+        elif _is_its_own_token(scope):
+            await self._app(scope, receive, send)
         else:
-            await self._with_token(scope, receive, send, _token(scope, headers), origin)
+            await self._with_token(scope, receive, send, headers)
 
     async def _with_token(
-        self, scope: Scope, receive: Receive, send: Send, token: str, origin: str | None
+        self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, str]
     ) -> None:
+        token = _token(scope, headers)
         if self._access.is_token(token):
             await self._app(scope, receive, send)
             return
-        grant = self._access.granted(token, origin)
+        grant = self._access.granted(token, headers.get(b"origin"))
         if grant and scope["path"] in VIEW_PATHS and scope["method"] == "POST":
             body = await _body(receive)
             if _is_about(body, grant):
                 await self._app(scope, _again(body, receive), send)
                 return
         said = "the token is wrong" if token else "a token is needed"
-        refusal = envelope_response(
-            401,
-            code=40003,
-            message=f"{said}; send Authorization: Bearer TOKEN or ?token=TOKEN as printed at start",
-        )
-        await refusal(scope, receive, send)
+        how = "send Authorization: Bearer TOKEN or ?token=TOKEN as printed at start"
+        await refuse(scope["path"], 401, f"{said}; {how}", code=40003)(scope, receive, send)
+
+
+def _needs_nothing(scope: Scope) -> bool:
+    """Whether anybody may ask: whoever watches over the gateway knows no token and any name of it."""
+    return scope["path"] == HEALTH and scope["method"] in ("GET", "HEAD")
+
+
+def _is_its_own_token(scope: Scope) -> bool:
+    return scope["method"] == "GET" and _STREAM_OF_ITS_OWN.fullmatch(scope["path"]) is not None
+
+
+def _host(text: str) -> str:
+    host = text.strip().lower()
+    if _BARE_IPV6.fullmatch(host):
+        host = f"[{host}]"
+    if not _HOST.fullmatch(host):
+        raise BadInput(f"{text!r} is not a host; expected HOST or HOST:PORT as it stands in the address")
+    return host
 
 
 def _token(scope: Scope, headers: dict[bytes, str]) -> str:
@@ -157,21 +218,3 @@ def _is_about(body: bytes, grant: Grant) -> bool:
     except InvalidData:
         return False
     return data.get("chat_session_id") == grant.session_id and data.get("message_id") == grant.message_id
-
-
-def _with_cors(send: Send, origin: str) -> Send:
-    """Let the page at exactly `origin` read the answer."""
-    extra = [
-        (b"access-control-allow-origin", origin.encode("latin-1")),
-        (b"access-control-allow-headers", b"authorization, content-type"),
-        (b"access-control-allow-methods", b"POST"),
-        (b"access-control-allow-private-network", b"true"),
-        (b"vary", b"origin"),
-    ]
-
-    async def with_cors(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message["headers"], *extra]}
-        await send(message)
-
-    return with_cors

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ..errors import GatewayError
-from .access import Access, Guard
+from .access import HEALTH, Access, Guard
 from .conversations import Conversations
-from .envelope import envelope_response, refusal
+from .envelope import envelope_response, refusal, refuse
+from .metrics import Metrics
 from .patch_api import PatchAPI
 
 KEEP_ALIVE_SECONDS = 15.0
 
 
 def create_app(
-    conversations: Conversations, access: Access, *, keep_alive: float = KEEP_ALIVE_SECONDS
+    conversations: Conversations,
+    access: Access,
+    metrics: Metrics,
+    *,
+    keep_alive: float = KEEP_ALIVE_SECONDS,
 ) -> Starlette:
     """Build the ASGI app of one gateway; `keep_alive` is in seconds."""
     app = Starlette(
-        routes=[Route("/", _greet, methods=["GET"]), *PatchAPI(conversations, keep_alive).routes()],
+        routes=[
+            Route("/", _greet, methods=["GET"]),
+            Route(HEALTH, _health, methods=["GET"]),
+            Route("/metrics", _figures_of(metrics), methods=["GET"]),
+            *PatchAPI(conversations, keep_alive).routes(),
+        ],
         middleware=[Middleware(Guard, access)],
         exception_handlers={
             GatewayError: _refuse,
@@ -40,19 +52,32 @@ async def _greet(_: Request) -> Response:
     return envelope_response(biz_data={"name": "jupyter_ssechat gateway"})
 
 
-async def _refuse(_: Request, error: Exception) -> Response:
+async def _health(_: Request) -> Response:
+    return JSONResponse({"status": "ok"}, headers={"cache-control": "no-store"})
+
+
+def _figures_of(metrics: Metrics) -> Callable[[Request], Awaitable[Response]]:
+    async def figures(_: Request) -> Response:
+        headers = {"cache-control": "no-store", "content-type": metrics.content_type}
+        return Response(metrics.text(), headers=headers)
+
+    return figures
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, GatewayError)
-    return refusal(error)
+    return refusal(error, request.url.path)
 
 
-async def _refuse_http(_: Request, error: Exception) -> Response:
+async def _refuse_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return envelope_response(error.status_code, code=error.status_code * 100, message=str(error.detail))
+    status = error.status_code
+    return refuse(request.url.path, status, str(error.detail), code=status * 100, headers=error.headers)
 
 
 async def _nobody(_: Request, __: Exception) -> Response:
     return Response(status_code=400)
 
 
-async def _fail(_: Request, error: Exception) -> Response:
-    return envelope_response(500, code=50000, message=f"the gateway failed: {type(error).__name__}")
+async def _fail(request: Request, error: Exception) -> Response:
+    return refuse(request.url.path, 500, f"the gateway failed: {type(error).__name__}", code=50000)

@@ -1,11 +1,26 @@
-"""Answers and errors → the ``code/msg/data`` envelope (protocols sections 1 and 6)."""
+"""Answers and errors → the ``code/msg/data`` envelope (protocols sections 1 and 6).
+
+Below ``/v1`` a refusal carries the error object of OpenAI beside it, which is what the clients there show.
+"""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Mapping
 
 from starlette.responses import Response
 
 from ..errors import GatewayError
 from ..wire_json import dumps
+
+_OPENAI_CODES = {
+    401: "invalid_api_key",
+    403: "permission_denied",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "request_too_large",
+    429: "rate_limit_exceeded",
+}
 
 
 def envelope(
@@ -23,10 +38,41 @@ def envelope_response(
     status: int = 200, biz_data: object = None, *, code: int = 0, biz_code: int = 0, message: str = ""
 ) -> Response:
     """The envelope as an HTTP answer."""
-    content = dumps(envelope(biz_data, code=code, biz_code=biz_code, message=message))
-    return Response(content, status, {"cache-control": "no-store"}, "application/json")
+    return _answer(status, envelope(biz_data, code=code, biz_code=biz_code, message=message))
 
 
-def refusal(error: GatewayError) -> Response:
-    """An error of ours as an HTTP answer."""
-    return envelope_response(error.status, code=error.code, biz_code=error.biz_code, message=str(error))
+def refuse(
+    path: str,
+    status: int,
+    message: str,
+    *,
+    code: int = 0,
+    biz_code: int = 0,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Say no to a call of `path`, in the words of those who call there."""
+    content = envelope(code=code, biz_code=biz_code, message=message)
+    if path.startswith("/v1/"):
+        content["error"] = openai_error(status, message)
+    return _answer(status, content, headers)
+
+
+def refusal(error: GatewayError, path: str = "") -> Response:
+    """An error of ours as the answer to a call of `path`."""
+    wait = error.retry_after
+    headers = {} if wait is None else {"retry-after": str(math.ceil(wait))}
+    return refuse(path, error.status, str(error), code=error.code, biz_code=error.biz_code, headers=headers)
+
+
+def openai_error(status: int, message: str) -> dict[str, object]:
+    """The ``error`` of an OpenAI answer, told by the HTTP status."""
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    if status == 429:
+        kind = "rate_limit_error"
+    return {"message": message, "type": kind, "param": None, "code": _OPENAI_CODES.get(status)}
+
+
+def _answer(status: int, content: object, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(
+        dumps(content), status, {"cache-control": "no-store", **(headers or {})}, "application/json"
+    )

@@ -17,9 +17,13 @@ from ..upstream import Demo, Upstream
 from .access import Access
 from .app import KEEP_ALIVE_SECONDS, create_app
 from .conversations import Conversations
+from .metrics import Metrics
 
 START_SECONDS = 20.0
 CLOSE_SECONDS = 5.0
+WAKE_SECONDS = 1.0
+EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
+"""What listens everywhere → where this machine reaches it."""
 
 
 class _Server(uvicorn.Server):
@@ -46,7 +50,9 @@ class _Server(uvicorn.Server):
 class Gateway:
     """A gateway in this process, at `url`, from its creation until `close()`.
 
-    `port` 0 takes a free one. Raises ConnectionFailed when it cannot listen.
+    `port` 0 takes a free one; a `host` of 0.0.0.0 or :: listens on every address of the machine. `keep_alive` is
+    in seconds; `allowed_hosts` are further names it goes by, `cors` the origins whose pages may read.
+    Raises ConnectionFailed when it cannot listen, BadInput for a token, host or origin that cannot be one.
     """
 
     def __init__(
@@ -58,14 +64,16 @@ class Gateway:
         token: str | None = None,
         keep_alive: float = KEEP_ALIVE_SECONDS,
         allowed_hosts: tuple[str, ...] = (),
+        cors: tuple[str, ...] = (),
     ) -> None:
-        self.access = Access(token, allowed_hosts=allowed_hosts)
+        self.access = Access(token, allowed_hosts=allowed_hosts, origins=cors)
+        self.metrics = Metrics()
         self._conversations = Conversations(upstream or Demo())
         self._socket = _listen(host, port)
         self.access.port = self._socket.getsockname()[1]
-        self.url = f"http://{host}:{self.access.port}"
+        self.url = f"http://{_reachable(host)}:{self.access.port}"
         config = uvicorn.Config(
-            create_app(self._conversations, self.access, keep_alive=keep_alive),
+            create_app(self._conversations, self.access, self.metrics, keep_alive=keep_alive),
             log_config=None,
             log_level="error",
             access_log=False,
@@ -96,9 +104,18 @@ class Gateway:
         """Let `upstream` answer in this session from now on."""
         self._conversations.assign(session_id, upstream)
 
+    def begin_to_close(self) -> None:
+        """Let it close by itself, without waiting; safe in a signal handler."""
+        self._server.should_exit = True
+
+    def wait(self) -> None:
+        """Wait until it has closed; a signal handler runs meanwhile."""
+        while self._thread.is_alive():
+            self._thread.join(WAKE_SECONDS)
+
     def close(self) -> None:
         """Stop listening; answers in mid-stream end as failed. Safe to call twice."""
-        self._server.should_exit = True
+        self.begin_to_close()
         if threading.current_thread() is not self._thread:
             self._thread.join(CLOSE_SECONDS)
 
@@ -114,9 +131,20 @@ class Gateway:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        return socket.create_server((host, port), backlog=2048)
-    except OSError as error:
-        raise ConnectionFailed(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+        [(family, _, _, _, address), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        both = host == "::" and socket.has_dualstack_ipv6()
+        return socket.create_server(address[:2], family=family, backlog=2048, dualstack_ipv6=both)
+    except (OSError, UnicodeError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise ConnectionFailed(f"cannot listen on {_bracketed(host)}:{port}: {said}") from None
+
+
+def _reachable(host: str) -> str:
+    return EVERY_ADDRESS.get(host) or _bracketed(host)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 class _Embedded:
