@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,10 +28,40 @@ THOUGHT = "Short waves scatter more."
 COUNTS = {"prompt_tokens": 11, "completion_tokens": 22, "total_tokens": 33}
 
 
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """A wire that aimock speaks, at `path` below its ``/v1``.
+
+    Before the first text of an answer it sends `opening` events, before that of a thought `opening_thought`;
+    `unfinished` is how many events it has sent of SKY, ten characters each, when only the end is missing.
+    """
+
+    dialect: str
+    path: str
+    opening: int
+    opening_thought: int
+    unfinished: int
+
+    def chat(self, server: Aimock, **options: Any) -> Chat:
+        """A conversation over this wire, which nothing but the address tells."""
+        return Chat(server.url + self.path, model="m", **options)
+
+
+WIRES = [
+    Wire("openai_chat", "", opening=1, opening_thought=0, unfinished=6),
+]
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _closed_in_the_end() -> Iterator[None]:
     yield
     close_embedded()
+
+
+@pytest.fixture(params=WIRES, ids=lambda wire: wire.dialect)
+def wire(request: pytest.FixtureRequest) -> Wire:
+    """Each wire in turn."""
+    return request.param
 
 
 @pytest.fixture
@@ -46,40 +77,41 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         yield start
 
 
-def stalls_after(chunks: int) -> dict[str, Any]:
-    """Send the first chunks at once, and the next one not in the time of a test."""
-    return {
-        "chunkSize": 10,
-        "recordedTimings": {
-            "ttftMs": 0,
-            "interChunkDelaysMs": [*[0] * (chunks - 1), 600_000],
-            "totalDurationMs": 1,
-        },
-    }
+def stalls_after(events: int) -> dict[str, Any]:
+    """Send the first events at once, with ten characters of text each, and the next one not while we look."""
+    delays = [*[0] * (events - 1), 600_000]
+    timings = {"ttftMs": 0, "interChunkDelaysMs": delays, "totalDurationMs": 600_000}
+    return {"chunkSize": 10, "recordedTimings": timings}
 
 
-def test_thinking_answer_and_usage_arrive_whole(serve: Serve) -> None:
-    server = serve(reply_with({"content": SKY, "reasoning": THOUGHT, "usage": COUNTS}))
-    reply = Chat(server.url, model="m").ask("why?")
+def cut_after(events: int) -> dict[str, Any]:
+    """Send the first events at once, and hang up a moment later."""
+    return {**stalls_after(events), "disconnectAfterMs": 300}
+
+
+# ---- whole answers ----
+
+
+def test_thinking_answer_and_usage_arrive_whole(serve: Serve, wire: Wire) -> None:
+    reply = wire.chat(serve(reply_with({"content": SKY, "reasoning": THOUGHT, "usage": COUNTS}))).ask("why?")
     assert (reply.status, reply.finish_reason, reply.error) == ("finished", "stop", None)
     assert (reply.thinking, reply.content) == (THOUGHT, SKY)
     assert reply.usage is not None and reply.usage.to_dict() == COUNTS
     assert reply.ttft is not None and 0 < reply.ttft <= reply.elapsed
 
 
-def test_characters_that_the_server_cuts_in_half_are_whole(serve: Serve) -> None:
+def test_characters_that_the_server_cuts_in_half_are_whole(serve: Serve, wire: Wire) -> None:
     text = "aé😀b👨‍👩‍👧\u2028—"
     server = serve(reply_with({"content": text, "reasoning": text}, chunkSize=1))
-    with Chat(server.url, model="m").stream("x") as deltas:
+    with wire.chat(server).stream("x") as deltas:
         pieces = [delta.text.encode().decode() for delta in deltas if delta.kind == "content"]
     assert "".join(pieces) == deltas.reply.content == deltas.reply.thinking == text
 
 
-def test_the_server_sees_the_system_prompt_and_the_turns_before(serve: Serve) -> None:
+def test_the_server_sees_the_system_prompt_and_the_turns_before(serve: Serve, wire: Wire) -> None:
     first = {"match": {"turnIndex": 0, "systemMessage": "brief"}, "response": {"content": "one"}}
     second = {"match": {"turnIndex": 1, "systemMessage": "brief"}, "response": {"content": "two"}}
-    server = serve(first, second)
-    chat = Chat(server.url, model="m", system="Be brief.")
+    chat = wire.chat(serve(first, second), system="Be brief.")
     assert [chat.ask("count").content, chat.ask("go on").content] == ["one", "two"]
 
 
@@ -98,25 +130,25 @@ def test_where_no_model_is_named_the_offered_ones_are(serve: Serve) -> None:
     ],
 )
 def test_an_answer_ends_for_the_reason_that_the_server_gives(
-    serve: Serve, said: str, status: str, finish_reason: str
+    serve: Serve, wire: Wire, said: str, status: str, finish_reason: str
 ) -> None:
-    reply = Chat(serve(reply_with({"content": SKY, "finishReason": said})).url, model="m").ask("x")
+    reply = wire.chat(serve(reply_with({"content": SKY, "finishReason": said}))).ask("x")
     assert (reply.status, reply.finish_reason, reply.content) == (status, finish_reason, SKY)
 
 
 @pytest.mark.parametrize("text", ["", SKY])
-def test_a_call_of_a_tool_is_the_end_of_the_answer_and_no_text(serve: Serve, text: str) -> None:
+def test_a_call_of_a_tool_is_the_end_of_the_answer_and_no_text(serve: Serve, wire: Wire, text: str) -> None:
     call = {"toolCalls": [{"name": "weather", "arguments": {"city": "Ulm"}}]}
-    reply = Chat(serve(reply_with({"content": text, **call} if text else call)).url, model="m").ask("x")
+    reply = wire.chat(serve(reply_with({"content": text, **call} if text else call))).ask("x")
     assert (reply.status, reply.finish_reason, reply.content) == ("finished", "tool_calls", text)
 
 
 # ---- slow, stopped, cut ----
 
 
-def test_slow_tokens_are_seen_one_after_the_other(serve: Serve) -> None:
+def test_slow_tokens_are_seen_one_after_the_other(serve: Serve, wire: Wire) -> None:
     server = serve(reply_with({"content": SKY}, chunkSize=4, streamingProfile={"ttft": 100, "tps": 20}))
-    with Chat(server.url, model="m").stream("x") as deltas:
+    with wire.chat(server).stream("x") as deltas:
         seen = [time.monotonic() for _ in deltas]
     reply = deltas.reply
     assert reply.content == SKY
@@ -125,9 +157,9 @@ def test_slow_tokens_are_seen_one_after_the_other(serve: Serve) -> None:
     assert reply.ttft is not None and 0.1 <= reply.ttft < reply.elapsed - 0.25
 
 
-def test_an_answer_that_hangs_is_stopped_and_keeps_its_text(serve: Serve) -> None:
-    server = serve(reply_with({"content": SKY}, **stalls_after(3)))
-    with Chat(server.url, model="m").stream("x") as deltas:
+def test_an_answer_that_hangs_is_stopped_and_keeps_its_text(serve: Serve, wire: Wire) -> None:
+    server = serve(reply_with({"content": SKY}, **stalls_after(wire.opening + 2)))
+    with wire.chat(server).stream("x") as deltas:
         text = ""
         while len(text) < 20:
             text += next(deltas).text
@@ -135,35 +167,37 @@ def test_an_answer_that_hangs_is_stopped_and_keeps_its_text(serve: Serve) -> Non
     assert (reply.status, reply.finish_reason, reply.content) == ("stopped", "stopped", SKY[:20])
 
 
-def test_a_disconnect_in_mid_stream_fails_and_keeps_every_word_before_it(serve: Serve) -> None:
-    server = serve(reply_with({"content": SKY}, disconnectAfterMs=300, **stalls_after(3)))
-    reply = Chat(server.url, model="m").ask("x")
+def test_a_disconnect_in_mid_stream_fails_and_keeps_every_word_before_it(serve: Serve, wire: Wire) -> None:
+    server = serve(reply_with({"content": SKY}, **cut_after(wire.opening + 2)))
+    reply = wire.chat(server).ask("x")
     assert (reply.status, reply.finish_reason, reply.content) == ("failed", "error", SKY[:20])
     assert reply.error is not None and reply.error.type == "upstream_interrupted"
+    assert len(server.journal()) == 1  # to ask anew would be another answer
 
 
-def test_a_disconnect_while_it_thinks_keeps_the_thought(serve: Serve) -> None:
-    cut = reply_with({"content": SKY, "reasoning": THOUGHT}, disconnectAfterMs=300, **stalls_after(2))
-    reply = Chat(serve(cut).url, model="m").ask("x")
+def test_a_disconnect_while_it_thinks_keeps_the_thought(serve: Serve, wire: Wire) -> None:
+    cut = reply_with({"content": SKY, "reasoning": THOUGHT}, **cut_after(wire.opening_thought + 2))
+    reply = wire.chat(serve(cut)).ask("x")
     assert (reply.status, reply.thinking, reply.content) == ("failed", THOUGHT[:20], "")
     assert reply.error is not None and reply.error.type == "upstream_interrupted"
 
 
-def test_an_answer_cut_after_any_number_of_chunks_is_never_finished(serve: Serve) -> None:
+def test_an_answer_cut_after_any_number_of_events_is_never_finished(serve: Serve, wire: Wire) -> None:
     cuts = [
-        reply_with({"content": SKY}, nth=n, chunkSize=10, latency=2, truncateAfterChunks=n + 1)
-        for n in range(6)  # one for the role, five with text; the next one ends the answer
+        reply_with({"content": SKY}, nth=nth, chunkSize=10, latency=2, truncateAfterChunks=2 + nth)
+        for nth in range(wire.unfinished - 1)
     ]
     server = serve(*cuts)
-    for _ in cuts:
-        reply = Chat(server.url, model="m").ask("x")
-        assert reply.status == "failed" and SKY.startswith(reply.content)
-    assert len(server.journal()) == len(cuts)
+    replies = [wire.chat(server).ask("x") for _ in cuts]
+    assert all(SKY.startswith(reply.content) for reply in replies)
+    assert {reply.error and reply.error.type for reply in replies} == {"upstream_interrupted"}
+    assert {reply.status for reply in replies} == {"failed"}
+    assert len({reply.content for reply in replies}) >= 4  # before, in and after the text
 
 
 def test_a_loop_over_an_answer_that_is_cut_raises(serve: Serve) -> None:
-    server = serve(reply_with({"content": SKY}, disconnectAfterMs=300, **stalls_after(3)))
-    deltas = Chat(server.url, model="m").stream("x")
+    cut = reply_with({"content": SKY}, **cut_after(3))
+    deltas = Chat(serve(cut).url, model="m").stream("x")
     with pytest.raises(AnswerFailed, match="ended before the answer was complete"):
         list(deltas)
     assert deltas.reply.content == SKY[:20]
@@ -171,12 +205,11 @@ def test_a_loop_over_an_answer_that_is_cut_raises(serve: Serve) -> None:
 
 @pytest.mark.parametrize("again", [20, 0])
 def test_an_answer_that_was_cut_is_resumed_with_nothing_lost_and_nothing_twice(
-    serve: Serve, again: int
+    serve: Serve, wire: Wire, again: int
 ) -> None:
-    cut = {"match": {"turnIndex": 0}, "response": {"content": SKY}, "disconnectAfterMs": 300}
+    cut = {"match": {"turnIndex": 0}, "response": {"content": SKY}, **cut_after(wire.opening + 2)}
     rest = {"match": {"turnIndex": 1}, "response": {"content": SKY[20 - again :]}}
-    server = serve(cut | stalls_after(3), rest)
-    reply = Chat(server.url, model="m").ask("x")
+    reply = wire.chat(serve(cut, rest)).ask("x")
     assert reply.content == SKY[:20]
     assert reply.resume().wait(30).content == SKY
     assert (reply.status, reply.error) == ("finished", None)
@@ -191,52 +224,76 @@ def test_a_server_that_hangs_up_before_the_first_token_is_no_answer(serve: Serve
 # ---- refused ----
 
 
-def test_a_limit_that_stays_fails_in_one_line(serve: Serve) -> None:
-    reply = Chat(serve(reply_with(refusal(429, "slow\ndown", retryAfter=0))).url, model="m").ask("x")
+def test_a_limit_is_waited_for_as_long_as_the_server_says(serve: Serve, wire: Wire) -> None:
+    limit = reply_with(refusal(429, "slow down", retryAfter=1), nth=0)
+    server = serve(limit, reply_with({"content": SKY}, nth=1))
+    reply = wire.chat(server).ask("x")
+    assert (reply.status, reply.content, reply.error) == ("finished", SKY, None)
+    refused, answered = server.journal()
+    assert (refused.status, answered.status) == (429, 200)
+    assert answered.at - refused.at >= 1
+
+
+@pytest.mark.parametrize(("retry_after", "requests"), [(0, 3), (86_400, 1)])
+def test_a_limit_that_stays_fails_in_one_line(
+    serve: Serve, wire: Wire, retry_after: int, requests: int
+) -> None:
+    server = serve(reply_with(refusal(429, "slow\ndown", retryAfter=retry_after)))
+    reply = wire.chat(server).ask("x")
     assert (reply.status, reply.content) == ("failed", "")
     assert reply.error is not None and reply.error.type == "rate_limit_reached"
     assert "slow down" in reply.error.message and "\n" not in reply.error.message
+    assert [one.status for one in server.journal()] == [429] * requests
 
 
-@pytest.mark.parametrize("status", [400, 404, 500, 503])
-def test_a_refusal_says_its_status_and_its_reason(serve: Serve, status: int) -> None:
-    reply = Chat(serve(reply_with(refusal(status, "not\ntoday"))).url, model="m").ask("x")
+def test_a_server_that_is_overloaded_for_a_moment_is_asked_again(serve: Serve, wire: Wire) -> None:
+    server = serve(reply_with(refusal(503, "overloaded"), nth=0), reply_with({"content": SKY}, nth=1))
+    assert wire.chat(server).ask("x").content == SKY
+    assert [one.status for one in server.journal()] == [503, 200]
+
+
+@pytest.mark.parametrize(("status", "requests"), [(400, 1), (404, 1), (503, 3)])
+def test_a_refusal_says_its_status_and_its_reason(
+    serve: Serve, wire: Wire, status: int, requests: int
+) -> None:
+    server = serve(reply_with(refusal(status, "not\ntoday")))
+    reply = wire.chat(server).ask("x")
     assert reply.status == "failed" and reply.error is not None
     assert f"answered {status}: not today" in reply.error.message
+    assert len(server.journal()) == requests
 
 
-def test_json_that_is_garbled_is_no_answer(serve: Serve) -> None:
-    reply = Chat(serve(reply_with({"content": SKY}, chaos={"malformedRate": 1})).url, model="m").ask("x")
+def test_json_that_is_garbled_is_no_answer(serve: Serve, wire: Wire) -> None:
+    reply = wire.chat(serve(reply_with({"content": SKY}, chaos={"malformedRate": 1}))).ask("x")
     assert (reply.status, reply.content) == ("failed", "")
     assert reply.error is not None and reply.error.type == "not_an_event_stream"
 
 
-def test_the_right_key_is_let_in(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_right_key_is_let_in(serve: Serve, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIMOCK_KEY", "sk-right")
     server = serve(reply_with({"content": SKY}), keys=("sk-right",))
-    assert Chat(server.url, model="m", api_key_env="AIMOCK_KEY").ask("x").content == SKY
+    assert wire.chat(server, api_key_env="AIMOCK_KEY").ask("x").content == SKY
 
 
 @pytest.mark.parametrize("key", [None, "sk-wrong-secret"])
 def test_a_wrong_key_or_none_is_an_authentication_error(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch, key: str | None
+    serve: Serve, wire: Wire, monkeypatch: pytest.MonkeyPatch, key: str | None
 ) -> None:
     server = serve(reply_with({"content": SKY}), keys=("sk-right",))
     monkeypatch.setenv("AIMOCK_KEY", key or "")
-    chat = Chat(server.url, model="m", api_key_env="AIMOCK_KEY" if key else None)
-    reply = chat.ask("x")
+    reply = wire.chat(server, api_key_env="AIMOCK_KEY" if key else None).ask("x")
     assert reply.status == "failed" and reply.error is not None
     assert reply.error.type == "authentication_error" and "API key" in reply.error.message
-    assert server.journal() == []  # refused at the door, and not asked again
+    assert server.journal() == []  # refused at the door
 
 
+@pytest.mark.parametrize("key", ["sk-wrong-secret", "oddly-7f3a9c"])
 def test_a_key_that_the_server_repeats_is_shown_nowhere(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, wire: Wire, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
-    key = "sk-wrong-secret"
     server = serve(reply_with(refusal(401, f"Incorrect API key provided: {key}.")))
     monkeypatch.setenv("AIMOCK_KEY", key)
-    chat = Chat(server.url, model="m", api_key_env="AIMOCK_KEY")
+    chat = wire.chat(server, api_key_env="AIMOCK_KEY")
     reply = chat.ask("x")
     assert reply.error is not None and reply.error.type == "authentication_error"
     with pytest.raises(AnswerFailed) as raised:
