@@ -8,6 +8,7 @@ from collections.abc import Callable
 from ..errors import InvalidData, StreamError
 from ..message import ends, failed
 from ..patches import Patch
+from ..request import Request
 from ..sse import MAX_EVENT_BYTES, ServerSentEvent, SSEDecoder
 from ..wire_json import loads
 from .deepseek import DeepSeek
@@ -16,6 +17,8 @@ from .registry import DIALECTS
 
 # Stands among the events where a block was ignored; no name on the wire holds a newline.
 _IGNORED = ServerSentEvent(event="\n")
+# What was asked in another dialect than the one that answers.
+_UNKNOWN = Request(turns=())
 
 
 class Body:
@@ -74,7 +77,9 @@ class Body:
 
     def _spoken_in(self, event: ServerSentEvent) -> Dialect:
         spoken = spoken_in(event)
-        return self._expected if self._expected is not None and type(self._expected) is spoken else spoken()
+        if self._expected is None:
+            return spoken()
+        return self._expected if isinstance(self._expected, spoken) else spoken.reader(_UNKNOWN)
 
     def _ignore(self, event_name: str, comments: list[str]) -> ServerSentEvent:
         self._ignored.append((event_name, comments))
