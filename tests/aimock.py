@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 import urllib.request
 from collections import deque
 from collections.abc import Iterator
@@ -66,6 +67,13 @@ class Aimock:
     def url(self) -> str:
         """The address that a user gives to `Chat`."""
         return f"{self.address}/v1"
+
+    def wait_for_requests(self, count: int, timeout: float = 10) -> list[Served]:
+        """The journal, when it has so many requests for an answer."""
+        until = time.monotonic() + timeout
+        while len(journal := self.journal()) < count:
+            assert time.monotonic() < until, f"{len(journal)} requests in {timeout} s, expected {count}"
+        return journal
 
     def journal(self) -> list[Served]:
         """Every request for an answer, oldest first, but for those whose key was refused."""

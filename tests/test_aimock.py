@@ -215,6 +215,15 @@ def test_an_answer_that_was_cut_is_resumed_with_nothing_lost_and_nothing_twice(
     assert (reply.status, reply.error) == ("finished", None)
 
 
+def test_an_answer_that_is_cut_twice_is_resumed_twice(serve: Serve, wire: Wire) -> None:
+    first = reply_with({"content": SKY}, nth=0, **cut_after(wire.opening + 2))
+    second = reply_with({"content": SKY[20:]}, nth=1, **cut_after(wire.opening + 1))
+    reply = wire.chat(serve(first, second, reply_with({"content": SKY[30:]}, nth=2))).ask("x")
+    assert (reply.content, reply.status) == (SKY[:20], "failed")
+    assert (reply.resume().wait(30).content, reply.status) == (SKY[:30], "failed")
+    assert (reply.resume().wait(30).content, reply.status) == (SKY, "finished")
+
+
 def test_a_server_that_hangs_up_before_the_first_token_is_no_answer(serve: Serve) -> None:
     reply = Chat(serve(reply_with({"content": SKY}, chaos={"disconnectRate": 1})).url, model="m").ask("x")
     assert (reply.status, reply.content) == ("failed", "")
@@ -232,6 +241,15 @@ def test_a_limit_is_waited_for_as_long_as_the_server_says(serve: Serve, wire: Wi
     refused, answered = server.journal()
     assert (refused.status, answered.status) == (429, 200)
     assert answered.at - refused.at >= 1
+
+
+def test_the_wait_for_a_limit_can_be_stopped(serve: Serve) -> None:
+    limit = reply_with(refusal(429, "slow down", retryAfter=30), nth=0)
+    server = serve(limit, reply_with({"content": SKY}, nth=1))
+    reply = Chat(server.url, model="m").send("x")
+    server.wait_for_requests(1)
+    assert (reply.stop().status, reply.content) == ("stopped", "")
+    assert reply.elapsed < 20 and len(server.journal()) == 1
 
 
 @pytest.mark.parametrize(("retry_after", "requests"), [(0, 3), (86_400, 1)])
