@@ -48,6 +48,8 @@ PURE = [
     "replay",
     "continuation",
     "discretion",
+    "gateway.openai_error",
+    "gateway.chunks",
 ]
 """The lowest floors: values in, values out. No clock, no thread, no socket, no Jupyter."""
 
@@ -68,6 +70,8 @@ FLOORS = [
     "gateway.cors",
     "gateway.access",
     "gateway.bodies",
+    "gateway.chat_request",
+    "gateway.relay",
     "gateway.log",
     "gateway.sessions",
     "gateway.generation",
@@ -75,6 +79,8 @@ FLOORS = [
     "gateway.event_stream",
     "gateway.endpoint",
     "gateway.patch_api",
+    "gateway.chat_answer",
+    "gateway.openai_api",
     "gateway.app",
     "gateway.server",
     "client",
@@ -108,10 +114,12 @@ DOORS = {
     "starlette": [
         "gateway.access",
         "gateway.app",
+        "gateway.chat_answer",
         "gateway.cors",
         "gateway.endpoint",
         "gateway.envelope",
         "gateway.event_stream",
+        "gateway.openai_api",
         "gateway.patch_api",
     ],
     "traitlets": ["magics", "widget"],

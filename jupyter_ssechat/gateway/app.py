@@ -16,6 +16,7 @@ from .access import HEALTH, Access, Guard
 from .conversations import Conversations
 from .envelope import envelope_response, refusal, refuse
 from .metrics import Metrics
+from .openai_api import OpenAIAPI
 from .patch_api import PatchAPI
 
 KEEP_ALIVE_SECONDS = 15.0
@@ -35,6 +36,7 @@ def create_app(
             Route(HEALTH, _health, methods=["GET"]),
             Route("/metrics", _figures_of(metrics), methods=["GET"]),
             *PatchAPI(conversations, keep_alive).routes(),
+            *OpenAIAPI(conversations.upstream, keep_alive, metrics).routes(),
         ],
         middleware=[Middleware(Guard, access)],
         exception_handlers={

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -87,6 +87,10 @@ def read(raw: bytes, kind: type[Body]) -> Body:
         raise _invalid(f"the body is not JSON: {error}", "body") from None
     except RecursionError:
         raise _invalid("the body is nested too deeply", "body") from None
+    return _as_body(data, kind)
+
+
+def _as_body(data: object, kind: type[Body]) -> Body:
     try:
         return msgspec.convert(data, kind, strict=True)
     except msgspec.ValidationError as error:
@@ -102,3 +106,33 @@ def _field(message: str) -> str:
 
 def _invalid(message: str, field: str) -> InvalidRequest:
     return InvalidRequest(f"{field}: {message}", status=422, code=42200)
+
+
+class ChatMessage(msgspec.Struct, frozen=True):
+    """A message of ``/v1/chat/completions``; what else it says is for the model server to judge."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[dict[str, Any]] | None = None
+
+
+class StreamOptions(msgspec.Struct, frozen=True):
+    """How chunks are wanted."""
+
+    include_usage: bool | None = None
+
+
+class ChatCompletion(msgspec.Struct, frozen=True, kw_only=True):
+    """What the gateway itself reads of a body of ``/v1/chat/completions``; all else goes on as it is."""
+
+    messages: Annotated[list[ChatMessage], msgspec.Meta(min_length=1)]
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: int | None = None
+    reasoning_effort: str | None = None
+
+
+def read_with_fields(raw: bytes, kind: type[Body]) -> tuple[Body, dict[str, Any]]:
+    """Read a request body as `kind`, and all of its fields as they were sent."""
+    fields = read(raw, dict[str, Any])
+    return _as_body(fields, kind), fields

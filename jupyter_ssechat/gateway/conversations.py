@@ -35,6 +35,11 @@ class Conversations:
         self._clock = clock
         self._running: dict[Key, Generation] = {}
 
+    @property
+    def upstream(self) -> Upstream:
+        """What answers where no other is assigned."""
+        return self._upstream
+
     def assign(self, session_id: str, upstream: Upstream) -> None:
         """Let `upstream` answer in this session from now on; safe from any thread."""
         self._assigned[session_id] = upstream

@@ -1,0 +1,101 @@
+"""HTTP → an upstream → OpenAI's chat completions: ``/v1/chat/completions`` and ``/v1/models``.
+
+No session is kept: the reader is the answer. One who leaves ends the generation at the model server at once, and
+one who stalls holds it up.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from ..upstream import Upstream
+from .bodies import ChatCompletion, read_with_fields
+from .chat_answer import StreamedAnswer, WholeAnswer, json_response, refused
+from .chat_request import chat_request
+from .chunks import Chunks, Label
+from .endpoint import body_of
+from .metrics import Metrics
+from .openai_error import Fault, fault_of
+from .relay import DEPTH, Relay
+
+
+class OpenAIAPI:
+    """The addresses below ``/v1``.
+
+    `keep_alive` is in seconds; `depth` is how many events an upstream is read ahead of a slow reader.
+    """
+
+    def __init__(
+        self, upstream: Upstream, keep_alive: float, metrics: Metrics, *, depth: int = DEPTH
+    ) -> None:
+        self._upstream = upstream
+        self._keep_alive = keep_alive
+        self._metrics = metrics
+        self._depth = depth
+        self._opened_at = int(time.time())
+
+    def routes(self) -> list[Route]:
+        """Every address below ``/v1``."""
+        return [
+            Route("/v1/chat/completions", _endpoint(self._complete), methods=["POST"]),
+            Route("/v1/models", _endpoint(self._models), methods=["GET"]),
+            Route("/v1/models/{name:path}", _endpoint(self._model), methods=["GET"]),
+        ]
+
+    async def _complete(self, http: Request) -> ASGIApp:
+        body, fields = read_with_fields(await body_of(http), ChatCompletion)
+        request = chat_request(body, fields)
+        label = Label(
+            id=f"chatcmpl-{uuid.uuid4().hex}",
+            created=int(time.time()),
+            model=body.model or self._upstream.name,
+        )
+
+        def relay() -> Relay:
+            return Relay(self._upstream.stream(request), self._depth)
+
+        if not body.stream:
+            return WholeAnswer(relay, self._metrics, label)
+        usage = bool(body.stream_options and body.stream_options.include_usage)
+        return StreamedAnswer(relay, self._metrics, Chunks(label, usage=usage), keep_alive=self._keep_alive)
+
+    async def _models(self, _: Request) -> ASGIApp:
+        rows = [self._row(name) for name in await self._upstream.models()]
+        return json_response({"object": "list", "data": rows})
+
+    async def _model(self, http: Request) -> ASGIApp:
+        name = str(http.path_params["name"])
+        if name in await self._upstream.models():
+            return json_response(self._row(name))
+        said = f"the model server does not list a model {name!r}; GET /v1/models tells which it does"
+        return refused(Fault(status=404, type="not_found", message=said, param="model"))
+
+    def _row(self, name: str) -> dict[str, Any]:
+        """A model as an object; since when the model server has it is not known."""
+        return {
+            "id": name,
+            "object": "model",
+            "created": self._opened_at,
+            "owned_by": self._upstream.name,
+        }
+
+
+def _endpoint(call: Callable[[Request], Awaitable[ASGIApp]]) -> Callable[[Request], Awaitable[Any]]:
+    """Let `call` answer, and say what goes wrong before there is an answer in OpenAI's words."""
+
+    async def answer(http: Request) -> Any:
+        try:
+            return await call(http)
+        except ClientDisconnect:
+            raise
+        except Exception as error:
+            return refused(fault_of(error))
+
+    return answer
