@@ -13,20 +13,30 @@ from .consumer import shared_consumer
 from .deltas import AsyncDeltaStream, DeltaStream
 from .errors import BadInput, ConnectionFailed, GatewayError, Unauthorized
 from .gateway.server import embedded
+from .images import image_urls
 from .message import Delta
 from .profiles import open_upstream
 from .reply import Call, Reply, View
 from .transport import parsed
 from .upstream import Upstream
 
+# The names of these options → what the gateway, and most servers, call them.
+_NAMED = {
+    "effort": "reasoning_effort",
+    "temperature": "temperature",
+    "max_tokens": "max_tokens",
+    "stop": "stop",
+}
+
 
 class Chat:
     """A conversation with a model, through a gateway.
 
-    `upstream` is ``"demo"`` or the address of an OpenAI-compatible server; the gateway embedded in this process
-    turns it into streams that stop and resume. With `gateway` (and its `token`) another gateway is used, and
-    with it the upstream that it has. The key of a model server is read from the environment variable
-    `api_key_env`. `pace` slows down (above 1) or speeds up (below 1, 0 is at once) the demo model.
+    `upstream` is ``"demo"``, a profile such as ``"ollama"`` (with `url`, one at another address), or the address
+    of a model server; `dialect` is its wire, if its address and its first event do not tell. The gateway embedded
+    in this process turns it into streams that stop and resume. With `gateway` (and its `token`) another gateway
+    is used, and with it the upstream that it has. The key of a model server is read from the environment
+    variable `api_key_env`. `pace` slows down (above 1) or speeds up (below 1, 0 is at once) the demo model.
     """
 
     def __init__(
@@ -39,6 +49,8 @@ class Chat:
         options: Mapping[str, Any] | None = None,
         gateway: str | None = None,
         token: str | None = None,
+        url: str | None = None,
+        dialect: str | None = None,
         api_key_env: str | None = None,
         pace: float = 1.0,
     ) -> None:
@@ -58,7 +70,9 @@ class Chat:
         self._consumer = shared_consumer()
         self._upstream: Upstream | None = None
         if gateway is None:
-            self.use(upstream or "demo", model=model, api_key_env=api_key_env, pace=pace)
+            self.use(
+                upstream or "demo", url=url, model=model, dialect=dialect, api_key_env=api_key_env, pace=pace
+            )
 
     def __repr__(self) -> str:
         where = self._gateway or (self._upstream.name if self._upstream else "demo")
@@ -70,6 +84,11 @@ class Chat:
         return self._upstream.name if self._upstream is not None else None
 
     @property
+    def dialect(self) -> str | None:
+        """The wire of the model server; None where another gateway knows it."""
+        return getattr(self._upstream, "dialect", self.upstream)
+
+    @property
     def gateway(self) -> str:
         """The address of the gateway."""
         return self._client.url
@@ -78,7 +97,9 @@ class Chat:
         self,
         upstream: str | Upstream,
         *,
+        url: str | None = None,
         model: str | None = None,
+        dialect: str | None = None,
         api_key_env: str | None = None,
         pace: float = 1.0,
     ) -> None:
@@ -86,7 +107,7 @@ class Chat:
         if self._gateway is not None:
             raise BadInput(f"this chat is connected to {self._client.url}, which chooses its own upstream")
         opened = (
-            open_upstream(upstream, model=model, api_key_env=api_key_env, pace=pace)
+            open_upstream(upstream, url=url, model=model, dialect=dialect, api_key_env=api_key_env, pace=pace)
             if isinstance(upstream, str)
             else upstream
         )
@@ -131,6 +152,7 @@ class Chat:
         prompt: str,
         *,
         edit: int | None = None,
+        images: object = None,
         view: View | None = None,
         on_delta: Callable[[Delta | None], None] | None = None,
         on_end: Callable[[Reply], object] = lambda reply: None,
@@ -138,11 +160,15 @@ class Chat:
     ) -> Reply:
         """Ask and return at once; `edit` is the id of the prompt that this one takes the place of.
 
-        `options` may be model, system, thinking (bool) and options (further fields for the model server).
+        `images` is one picture or a list of them: files, addresses, bytes, PIL images, matplotlib figures.
+        `options` may be model, system, thinking (bool), effort, temperature, max_tokens, stop, and options
+        (further fields for the model server).
         """
         if not prompt.strip():
             raise BadInput("the prompt is empty; write what you want to ask below the %%chat line")
         asking = self._asking(options)
+        if pictures := image_urls(images):
+            asking["images"] = pictures
 
         async def prepare() -> Call:
             session = await self._session()
@@ -190,6 +216,12 @@ class Chat:
 
         return self._begin(old.prompt, prepare, view, on_delta, on_end)
 
+    def models(self) -> list[str]:
+        """The names of the models that can be asked for; [] where the server has no list."""
+        if self._upstream is not None:
+            return self._consumer.submit(self._upstream.models()).result()
+        return self._consumer.submit(self._client.models()).result()
+
     def history(self) -> list[dict[str, Any]]:
         """All messages of the conversation, all branches, oldest first (protocols section 6)."""
         session_id = self.session_id
@@ -227,16 +259,18 @@ class Chat:
 
     def _asking(self, options: dict[str, Any]) -> dict[str, Any]:
         """The fields of every generating call."""
-        unknown = set(options) - {"model", "system", "thinking", "options"}
+        unknown = set(options) - {"model", "system", "thinking", "options", *_NAMED}
         if unknown:
             raise TypeError(
-                f"unknown option {sorted(unknown)[0]!r}; expected model, system, thinking or options"
+                f"unknown option {sorted(unknown)[0]!r}; expected model, system, thinking, options,"
+                f" {', '.join(_NAMED)}"
             )
         asking: dict[str, Any] = {
             "thinking_enabled": bool(options.get("thinking", self.thinking)),
             "search_enabled": False,
         }
-        extra: dict[str, Any] = {**self.options, **(options.get("options") or {})}
+        named = {_NAMED[name]: options[name] for name in _NAMED if options.get(name) is not None}
+        extra: dict[str, Any] = {**self.options, **(options.get("options") or {}), **named}
         try:
             json.dumps(extra, allow_nan=False)
         except (TypeError, ValueError) as error:

@@ -136,6 +136,14 @@ class GatewayClient:
         found = await self._call("chat/history_messages", {"chat_session_id": session_id})
         return _objects(found.get("chat_messages"))
 
+    async def models(self) -> list[str]:
+        """The names of the models that the gateway's upstream offers."""
+        answer = await self._transport.request("GET", f"{self.url}/v1/models")
+        if answer.status != 200:
+            raise self._refused(answer, _envelope_data(answer))
+        rows = as_list(as_object(answer.json()).get("data"))
+        return [name for row in rows if isinstance(name := as_object(row).get("id"), str)]
+
     async def stop(self, session_id: str, message_id: int, stream_id: str | None = None) -> None:
         """Stop an answer; harmless when it does not run. Who waits to take it up again looks at once."""
         body: dict[str, Any] = {"chat_session_id": session_id, "message_id": message_id}

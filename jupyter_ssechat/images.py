@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from .errors import BadInput
 
@@ -25,7 +24,7 @@ def image_urls(images: object) -> list[str]:
     """The addresses of one picture, or of several in a list or a tuple; None is none."""
     if images is None:
         return []
-    several: Iterable[object] = images if isinstance(images, list | tuple) else [images]
+    several = cast("list[object]", images) if isinstance(images, list | tuple) else [images]
     return [image_url(one) for one in several]
 
 
@@ -39,7 +38,7 @@ def image_url(image: object) -> str:
         return image
     if isinstance(image, str | Path):
         return _from_file(Path(image).expanduser())
-    if isinstance(image, bytes | bytearray | memoryview):
+    if isinstance(image, bytes | bytearray):
         return _encoded(bytes(image), "the bytes given")
     return _encoded(_drawn(image), f"the {type(image).__name__} given")
 
@@ -59,9 +58,7 @@ def _drawn(image: Any) -> bytes:
         image.savefig(buffer, format="png")
         return buffer.getvalue()
     if callable(getattr(image, "_repr_png_", None)):
-        drawn = image._repr_png_()
-        # IPython lets it be (data, metadata), and data text of base64.
-        drawn = drawn[0] if isinstance(drawn, tuple) else drawn
+        drawn: Any = image._repr_png_()
         if isinstance(drawn, bytes):
             return drawn
     if callable(getattr(image, "save", None)):

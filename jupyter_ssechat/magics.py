@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import keyword
 import os
@@ -16,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from IPython.core.error import UsageError
+from IPython.core.error import StdinNotImplementedError, UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
@@ -24,21 +25,28 @@ from traitlets import Bool, Float, Unicode
 
 from .cell import STOP_SECONDS, Send, cell_of
 from .chat import Chat
+from .consumer import shared_consumer
 from .errors import BadInput
 from .gateway.server import close_embedded
-from .profiles import open_upstream
+from .images import image_urls
+from .profiles import PROFILES, key_wanted, local_servers, open_upstream
 from .reply import Reply, View
+from .upstream import Upstream
 
 HELP = """\
 %%chat [options]      ask what stands below; run the cell again for another answer, change it to edit the turn
-  -m MODEL, -s SYSTEM, --no-thinking, --option KEY VALUE     how to answer
+  -m MODEL, -s SYSTEM, --no-thinking, --effort LEVEL         how to answer
+  -t TEMPERATURE, --max-tokens N, --stop TEXT, --option KEY VALUE
+  --image FILE|VARIABLE                                      a picture to look at
   --session NAME, --new, --append                            where the turn belongs
   --bg                                                       return at once; the kernel stays free
   -o VAR                                                     keep the Reply in a variable
 
 %chat stop | resume | continue | regenerate | show           the last answer
 %chat status | history | new                                 the conversation
-%chat use URL [-m MODEL] [--key-env NAME] | use demo         the model server
+%chat use ollama|openai|…|URL [-m MODEL] [--key-env NAME]    the model server; `use` alone lists them
+%chat use auto | use demo                                    one that runs on this machine; the built-in one
+%chat models                                                 what it offers
 %chat connect URL [--token-env NAME | --token-file FILE]     another gateway
 %config ChatMagics                                           the defaults"""
 
@@ -48,14 +56,26 @@ class Turn:
     """What a cell asked, and the reply that it got."""
 
     prompt: str
+    images: list[str]
     reply: Reply
+
+
+@dataclass(slots=True, repr=False)
+class Key:
+    """A key that was typed in, and the server that it is for."""
+
+    upstream: str
+    url: str
+    key: str
 
 
 @magics_class
 class ChatMagics(Magics):
     """Chat with a language model in cells; every trait is set by ``%config ChatMagics.NAME = VALUE``."""
 
-    upstream = Unicode("demo", help="demo, or the address of an OpenAI-compatible server").tag(config=True)
+    upstream = Unicode("demo", help="demo, a profile, or the address of a model server").tag(config=True)
+    url = Unicode("", help="the address of a server of the profile's kind, if not its own").tag(config=True)
+    dialect = Unicode("auto", help="the wire of the model server; auto: told by its address").tag(config=True)
     api_key_env = Unicode("", help="the environment variable that holds the server's key").tag(config=True)
     gateway = Unicode("", help="the address of another gateway; empty for the embedded one").tag(config=True)
     token_env = Unicode("", help="the environment variable that holds the gateway's token").tag(config=True)
@@ -75,8 +95,9 @@ class ChatMagics(Magics):
         self._name = "default"
         self._last: Reply | None = None
         self._token: str | None = None
+        self._key: Key | None = None
         self.observe(self._forget_connections, ["gateway", "token_env"])
-        self.observe(self._use_anew, ["upstream", "api_key_env", "pace"])
+        self.observe(self._use_anew, ["upstream", "url", "dialect", "api_key_env", "pace"])
 
     # -- %%chat ---------------------------------------------------------------------------------------------
 
@@ -84,6 +105,11 @@ class ChatMagics(Magics):
     @argument("-m", "--model", help="the model to ask")
     @argument("-s", "--system", help="the system prompt for this turn")
     @argument("--no-thinking", action="store_true", help="answer without thinking")
+    @argument("--effort", metavar="LEVEL", help="how hard to think, such as low, medium or high")
+    @argument("-t", "--temperature", type=float, help="how freely to choose words; 0 is not at all")
+    @argument("--max-tokens", type=int, metavar="N", help="the longest answer, in tokens")
+    @argument("--stop", action="append", metavar="TEXT", help="end the answer before this text")
+    @argument("--image", action="append", metavar="FILE", help="a picture: a file, an address or a variable")
     @argument(
         "--option", nargs=2, action="append", metavar=("KEY", "VALUE"), help="a field for the model server"
     )
@@ -101,17 +127,24 @@ class ChatMagics(Magics):
             raise UsageError(f"-o {options.out}: not a variable name")
         chat = self._chat(options.session, new=options.new)
         prompt = cell.strip("\n")
+        images = self._images(options.image or [])
         turn = None if options.append or options.new else self._turn(chat)
         background = (options.bg or self.background) and self._cell.attended
 
         def keep(reply: Reply) -> None:
             self._last = reply
             if self._cell.id:
-                self._turns[self._name, self._cell.id] = Turn(prompt, reply)
+                self._turns[self._name, self._cell.id] = Turn(prompt, images, reply)
             if options.out and self.shell is not None:
                 self.shell.user_ns[options.out] = reply
 
-        self._cell.run(_sending(chat, prompt, turn, _asking(options)), keep, background=background)
+        send = _sending(chat, prompt, images, turn, _asking(options))
+        self._cell.run(send, keep, background=background)
+
+    def _images(self, names: list[str]) -> list[str]:
+        """Pictures by the names of variables that hold them, or as files and addresses."""
+        variables: dict[str, Any] = self.shell.user_ns if self.shell is not None else {}
+        return [url for name in names for url in image_urls(variables.get(name, name))]
 
     def _turn(self, chat: Chat) -> Turn | None:
         """The turn that this cell has in the conversation, if it has one."""
@@ -143,6 +176,7 @@ class ChatMagics(Magics):
             "history": self._history,
             "new": self._new,
             "use": self._use,
+            "models": self._models,
             "connect": self._connect,
             "help": lambda rest: print(HELP),
         }
@@ -182,11 +216,21 @@ class ChatMagics(Magics):
         rows = {
             "gateway": self.gateway.partition("?")[0] or f"{chat.gateway} (embedded)",
             "upstream": chat.upstream or "(the gateway's)",
+            "dialect": chat.dialect or "(the gateway's)",
+            "key": self._key_from(),
             "model": self.model or "(the server's choice)",
             "session": f"{self._name}, {len(chat.history())} messages",
             "last answer": self._last.phase if self._last else "none yet",
         }
         print("\n".join(f"{name + ':':13}{value}" for name, value in rows.items()))
+
+    def _key_from(self) -> str:
+        """Where the key comes from; never the key."""
+        profile = PROFILES.get(self.upstream)
+        if self._typed_key():
+            return "typed in, kept in memory"
+        name = self.api_key_env or (profile.key_env if profile else "")
+        return f"from {name}" if name else "none"
 
     def _history(self, _: str) -> None:
         self._cell.show_history(self._chat().branch())
@@ -200,13 +244,29 @@ class ChatMagics(Magics):
         self._turns = {key: turn for key, turn in self._turns.items() if key[0] != self._name}
 
     def _use(self, rest: str) -> None:
+        if not rest:
+            print(_profile_table())
+            return
         options = _parse(self._use_options, rest)
         if options.upstream != "demo" and options.pace is not None:
             raise UsageError("--pace is for the demo model; a model server keeps its own pace")
+        if options.upstream == "auto":
+            options.upstream = self._found()
         pace = self.pace if options.pace is None else options.pace
-        open_upstream(options.upstream, api_key_env=options.key_env, pace=pace)  # before anything is changed
+        key = None if options.key_env else self._asked_for(options)
+        open_upstream(  # before anything is changed
+            options.upstream,
+            url=options.url,
+            dialect=options.dialect,
+            api_key_env=options.key_env,
+            api_key=key,
+            pace=pace,
+        )
+        self._key = Key(options.upstream, options.url or "", key) if key else None
         with self.hold_trait_notifications():
             self.upstream = options.upstream
+            self.url = options.url or ""
+            self.dialect = options.dialect or "auto"
             self.api_key_env = options.key_env or ""
             self.model = options.model or ""
             self.pace = pace
@@ -214,12 +274,46 @@ class ChatMagics(Magics):
         print(f"using {self._chat().upstream}" + (f", model {self.model}" if self.model else ""))
 
     @magic_arguments("%chat use")
-    @argument("upstream", help="demo, or the address of an OpenAI-compatible server")
+    @argument("upstream", help="demo, auto, a profile, or the address of a model server")
+    @argument("url", nargs="?", help="the address of a server of the profile's kind, if not its own")
     @argument("-m", "--model", help="the model to ask")
+    @argument("--dialect", help="the wire, if the address and the first event do not tell it")
     @argument("--key-env", metavar="NAME", help="the environment variable that holds the key")
+    @argument("--ask-key", action="store_true", help="ask for the key; it is kept in memory alone")
     @argument("--pace", type=float, help="for the demo: 1 like a real model, 0 at once")
     def _use_options(self, line: str) -> None:
         """The options of %chat use."""
+
+    def _found(self) -> str:
+        """The profile of a model server that runs on this machine."""
+        found = shared_consumer().submit(local_servers()).result()
+        if not found:
+            raise BadInput(
+                "no model server answers at a customary port of this machine; start one, or name an address"
+            )
+        for profile, models in found:
+            print(f"found {profile.name} at {profile.url}: {', '.join(models[:8])}")
+        return found[0][0].name
+
+    def _asked_for(self, options: Namespace) -> str | None:
+        """The key, typed in where nobody sees it, if the server needs one that is not set."""
+        wanted = key_wanted(options.upstream, options.url)
+        if not options.ask_key and wanted is None:
+            return None
+        try:
+            key = getpass.getpass(f"key for {options.upstream}: ").strip()
+        except (EOFError, StdinNotImplementedError):
+            key = ""
+        if not key:
+            name = wanted or "NAME"
+            raise BadInput(
+                f"{options.upstream} needs a key; set the environment variable {name}, or type it in"
+            )
+        return key
+
+    def _models(self, _: str) -> None:
+        names = self._chat().models()
+        print("\n".join(names) if names else "this server has no list of models")
 
     def _connect(self, rest: str) -> None:
         options = _parse(self._connect_options, rest)
@@ -260,7 +354,23 @@ class ChatMagics(Magics):
         if self.gateway:
             token = self._token or os.environ.get(self.token_env or "", "").strip() or None
             return Chat(gateway=self.gateway, token=token)
-        return Chat(self.upstream, api_key_env=self.api_key_env or None, pace=self.pace)
+        return Chat(self._opened())
+
+    def _opened(self) -> Upstream:
+        """The upstream that the configuration names."""
+        return open_upstream(
+            self.upstream,
+            url=self.url or None,
+            dialect=None if self.dialect == "auto" else self.dialect,
+            api_key_env=self.api_key_env or None,
+            api_key=self._typed_key(),
+            pace=self.pace,
+        )
+
+    def _typed_key(self) -> str | None:
+        """The key that was typed in, if it was for the server in use."""
+        typed = self._key
+        return typed.key if typed and (typed.upstream, typed.url) == (self.upstream, self.url) else None
 
     def _forget_connections(self, _: Any) -> None:
         self._chats.clear()
@@ -271,7 +381,7 @@ class ChatMagics(Magics):
             self._forget_connections(None)
             self.gateway = ""
         for chat in self._chats.values():
-            chat.use(self.upstream, api_key_env=self.api_key_env or None, pace=self.pace)
+            chat.use(self._opened())
 
     def close(self) -> None:
         """Stop what streams."""
@@ -280,14 +390,23 @@ class ChatMagics(Magics):
                 chat.last.ask_to_stop()
 
 
-def _sending(chat: Chat, prompt: str, turn: Turn | None, asking: dict[str, Any]) -> Send:
+def _sending(chat: Chat, prompt: str, images: list[str], turn: Turn | None, asking: dict[str, Any]) -> Send:
     """How to send a cell: anew, as another answer to the same prompt, or as an edit of the turn."""
     if turn is None:
-        return partial(chat.send, prompt, **asking)
+        return partial(chat.send, prompt, images=images, **asking)
     turn.reply.dismiss()
-    if turn.prompt == prompt:
+    if (turn.prompt, turn.images) == (prompt, images):
         return partial(chat.regenerate, turn.reply, **asking)
-    return partial(chat.send, prompt, edit=turn.reply.request_message_id, **asking)
+    return partial(chat.send, prompt, images=images, edit=turn.reply.request_message_id, **asking)
+
+
+def _profile_table() -> str:
+    """The profiles, a line each: the name, where it is, where its key is kept."""
+    rows = [
+        f"{profile.name:18}{profile.url or 'URL':58}{profile.key_env}".rstrip()
+        for profile in PROFILES.values()
+    ]
+    return "\n".join(["%chat use NAME [URL] [-m MODEL]", "", *rows])
 
 
 def _parse(magic: Any, line: str) -> Namespace:
@@ -307,6 +426,9 @@ def _asking(options: Namespace) -> dict[str, Any]:
         asking["system"] = options.system
     if options.no_thinking:
         asking["thinking"] = False
+    for name in ("effort", "temperature", "max_tokens", "stop"):
+        if (value := getattr(options, name)) is not None:
+            asking[name] = value
     return asking
 
 

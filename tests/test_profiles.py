@@ -24,7 +24,7 @@ def test_a_spec_names_the_demo_or_the_address_of_a_server() -> None:
 
 @pytest.mark.parametrize("spec", ["", "Demo", "localhost:11434", "ftp://h", "file:///etc/passwd"])
 def test_any_other_spec_is_bad_input_that_says_what_is_expected(spec: str) -> None:
-    with pytest.raises(BadInput, match="expected demo or an address"):
+    with pytest.raises(BadInput, match="expected demo, an address"):
         open_upstream(spec)
 
 
