@@ -42,6 +42,7 @@ PURE = [
     "dialects.think_tags",
     "dialects.deepseek",
     "dialects.openai_chat",
+    "dialects.openai_responses",
     "dialects.registry",
     "dialects.body",
     "dialects",

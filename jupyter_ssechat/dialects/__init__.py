@@ -6,6 +6,17 @@ from .body import Body
 from .deepseek import DeepSeek
 from .dialect import Abilities, Call, Dialect, Manners
 from .openai_chat import OpenAIChat
+from .openai_responses import OpenAIResponses
 from .registry import DIALECTS
 
-__all__ = ["DIALECTS", "Abilities", "Body", "Call", "DeepSeek", "Dialect", "Manners", "OpenAIChat"]
+__all__ = [
+    "DIALECTS",
+    "Abilities",
+    "Body",
+    "Call",
+    "DeepSeek",
+    "Dialect",
+    "Manners",
+    "OpenAIChat",
+    "OpenAIResponses",
+]

@@ -10,7 +10,7 @@ from ..message import SILENT, failed, filtered, finished
 from ..patches import Patch
 from ..request import Request, Turn
 from ..sse import ServerSentEvent
-from ..wire_json import as_list, as_object, as_text, dumps, excerpt, is_list, loads
+from ..wire_json import as_list, as_object, as_text, dumps, excerpt, is_list, is_object, loads
 from .dialect import Abilities, Call, Dialect, Manners
 from .think_tags import ThinkTags
 
@@ -75,10 +75,7 @@ class OpenAIChat(Dialect):
             body["stream_options"] = {"include_usage": True}
         if request.prefill and manners.prefill == "continue_final_message":
             body.update(continue_final_message=True, add_generation_prompt=False)
-        if not request.thinking:
-            body.update(manners.thinking_off)
-        for name, value in request.options.items():
-            _put(body, _path(name, manners), value)
+        put_options(body, request, manners)
         return Call(url=endpoint, body=body)
 
     @classmethod
@@ -106,7 +103,7 @@ class OpenAIChat(Dialect):
         if event.data.strip() == "[DONE]":
             return self._seal()
         if event.event == "error":
-            return self._fail(*_spoken(event.data))
+            return self._fail(*spoken(event.data))
         if not event.data.strip():
             return []
         return self._chunk(as_object(loads(event.data)))
@@ -267,17 +264,28 @@ def _said_by(turn: Turn) -> dict[str, Any]:
     return {"role": turn.role, "content": parts}
 
 
-def _path(name: str, manners: Manners) -> tuple[str, ...]:
-    """Where a field of the request stands in the body."""
-    if name == "reasoning_effort":
-        return manners.effort
-    return (manners.max_tokens if name == "max_tokens" else name,)
+def put_options(body: dict[str, Any], request: Request, manners: Manners) -> None:
+    """Put into a body how the question is to be answered; fields inside of one field are put together."""
+    paths = {"reasoning_effort": manners.effort, "max_tokens": (manners.max_tokens,)}
+    for name, value in () if request.thinking else manners.thinking_off.items():
+        _put(body, (name,), value)
+    for name, value in request.options.items():
+        _put(body, paths.get(name, (name,)), value)
 
 
 def _put(body: dict[str, Any], path: tuple[str, ...], value: object) -> None:
-    for name in path[:-1]:
-        body = body.setdefault(name, {})
-    body[path[-1]] = value
+    for name in reversed(path[1:]):
+        value = {name: value}
+    name = path[0]
+    body[name] = _merged(body[name], value) if name in body else value
+
+
+def _merged(older: object, newer: object) -> object:
+    """The newer value; of two objects all fields. What is merged is copied: it may be somebody's own."""
+    if not is_object(older) or not is_object(newer):
+        return newer
+    both = {**older, **newer}
+    return both | {name: _merged(older[name], newer[name]) for name in older.keys() & newer.keys()}
 
 
 def _first_choice(chunk: dict[str, Any]) -> dict[str, Any]:
@@ -313,25 +321,30 @@ def _texts(content: Any) -> tuple[str, str]:
 def _error(chunk: dict[str, Any]) -> tuple[str, str] | None:
     """Return (type, message) of a chunk that is, or brings, an error; only a non-null one is an error."""
     for found in (chunk.get("error"), as_object(chunk.get("x_groq")).get("error")):
+        if isinstance(found, str) and found:  # TGI names the type beside it
+            return complaint({"message": found, "type": chunk.get("error_type")})
         if found is not None:
-            return _said(found)
-    return _said(chunk) if chunk.get("object") == "error" else None
+            return complaint(found)
+    return complaint(chunk) if chunk.get("object") == "error" else None
 
 
-def _said(error: Any) -> tuple[str, str]:
+def complaint(error: Any) -> tuple[str, str]:
+    """Read what stands in an ``error``: (type, message) of an object, or of plain words."""
     fields = as_object(error)
-    kind = fields.get("type") or fields.get("code") or "upstream_error"
+    named = [name for name in (fields.get("type"), fields.get("code")) if name]
+    # The type "error" says nothing that is not known.
+    kind = next((name for name in named if name != "error"), named[0] if named else "upstream_error")
     said = fields.get("message") or fields.get("detail") or (error if isinstance(error, str) else None)
     return str(kind), excerpt(str(said or SILENT), 500)
 
 
-def _spoken(data: str) -> tuple[str, str]:
+def spoken(data: str) -> tuple[str, str]:
     """Read the data of an ``event: error``: a JSON object, with or without ``error`` around it, or words."""
     try:
         decoded = loads(data)
     except InvalidData:
         return "error", excerpt(data, 500) or SILENT
-    return _said(as_object(decoded).get("error") or decoded)
+    return complaint(as_object(decoded).get("error") or decoded)
 
 
-__all__ = ["OpenAIChat", "ToolCalls"]
+__all__ = ["TOOL_CALLS", "OpenAIChat", "ToolCalls", "complaint", "put_options", "spoken"]

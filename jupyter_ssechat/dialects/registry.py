@@ -5,7 +5,10 @@ from __future__ import annotations
 from .deepseek import DeepSeek
 from .dialect import Dialect
 from .openai_chat import OpenAIChat
+from .openai_responses import OpenAIResponses
 
-DIALECTS: dict[str, type[Dialect]] = {dialect.name: dialect for dialect in (OpenAIChat, DeepSeek)}
+DIALECTS: dict[str, type[Dialect]] = {
+    dialect.name: dialect for dialect in (OpenAIResponses, OpenAIChat, DeepSeek)
+}
 
 __all__ = ["DIALECTS"]
