@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, NoReturn, TextIO
 
 from .dialects import DIALECTS
-from .errors import SSEChatError
+from .errors import BadInput, SSEChatError
 from .message import Message
 from .replay import exit_status, replay
+from .serve import add_serve
 from .wire_json import dumps
 
 CHUNK = 2**16
@@ -121,7 +122,7 @@ def _say(line: str) -> None:
     print(_CONTROL.sub(" ", line.replace("\n", " ")), file=sys.stderr)
 
 
-COMMANDS: tuple[Callable[[Subparsers], None], ...] = (add_replay,)
+COMMANDS: tuple[Callable[[Subparsers], None], ...] = (add_replay, add_serve)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -143,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         pass
     except SSEChatError as error:
-        return _complain(str(error), 1)
+        return _complain(str(error), USAGE_ERROR if isinstance(error, BadInput) else 1)
     return status
 
 

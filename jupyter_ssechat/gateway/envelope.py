@@ -13,15 +13,6 @@ from starlette.responses import Response
 from ..errors import GatewayError
 from ..wire_json import dumps
 
-_OPENAI_CODES = {
-    401: "invalid_api_key",
-    403: "permission_denied",
-    404: "not_found",
-    405: "method_not_allowed",
-    413: "request_too_large",
-    429: "rate_limit_exceeded",
-}
-
 
 def envelope(
     biz_data: object = None, *, code: int = 0, biz_code: int = 0, message: str = ""
@@ -66,10 +57,8 @@ def refusal(error: GatewayError, path: str = "") -> Response:
 
 def openai_error(status: int, message: str) -> dict[str, object]:
     """The ``error`` of an OpenAI answer, told by the HTTP status."""
-    kind = "server_error" if status >= 500 else "invalid_request_error"
-    if status == 429:
-        kind = "rate_limit_error"
-    return {"message": message, "type": kind, "param": None, "code": _OPENAI_CODES.get(status)}
+    kind = "internal_error" if status >= 500 else "invalid_request_error"
+    return {"message": message, "type": kind, "param": None, "code": status}
 
 
 def _answer(status: int, content: object, headers: Mapping[str, str] | None = None) -> Response:

@@ -1,0 +1,211 @@
+"""``jupyter ssechat serve``: the gateway as a server of its own, until a signal ends it.
+
+Standard output gets one line, the address with the token; what happens is told on standard error, and neither
+prompts nor keys are. The first SIGINT or SIGTERM lets every stream end with a terminal status; the second one
+ends the process at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from .dialects import DIALECTS
+from .errors import BadInput
+
+if TYPE_CHECKING:
+    from .gateway.server import Gateway
+
+MAX_TOKEN_BYTES = 4096
+STOPPED_BY_ITSELF = 1
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+_LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
+
+
+def add_serve(commands: Any) -> None:
+    """Add ``serve``."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "serve",
+        help="run the gateway as a server of its own",
+        description="Run the gateway in the foreground until Ctrl-C or SIGTERM. When it accepts connections it "
+        "prints one line on standard output: listening on http://HOST:PORT/?token=TOKEN",
+        epilog="Exit status: 0 ended by a signal; 1 cannot listen; 2 an option that cannot be used.",
+    )
+    _add_address(parser)
+    _add_access(parser)
+    _add_upstream(parser)
+    parser.set_defaults(run=run_serve)
+
+
+def _add_address(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        type=_host,
+        help="the address to listen on (default: 127.0.0.1; 0.0.0.0 is every one)",
+    )
+    parser.add_argument("--port", default=0, type=_port, help="the port (default: a free one)")
+    parser.add_argument(
+        "--keep-alive",
+        metavar="SECONDS",
+        type=_seconds,
+        default=15.0,
+        help="send a comment after so much silence in a stream (default: 15)",
+    )
+
+
+def _add_access(parser: argparse.ArgumentParser) -> None:
+    token = parser.add_mutually_exclusive_group()
+    token.add_argument(
+        "--token",
+        help="the token of every call (default: a new one); other users of the machine can see it in ps",
+    )
+    token.add_argument("--token-file", metavar="FILE", help="a file that holds the token and nothing else")
+    parser.add_argument(
+        "--allowed-host",
+        metavar="HOST",
+        action="append",
+        default=[],
+        help="a further name, HOST or HOST:PORT, under which callers may ask; may be repeated",
+    )
+    parser.add_argument(
+        "--cors",
+        metavar="ORIGIN",
+        action="append",
+        default=[],
+        help="an origin, such as https://page.example, whose pages may read the answers; may be repeated",
+    )
+
+
+def _add_upstream(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--upstream",
+        metavar="URL|demo|PROFILE",
+        default="demo",
+        help="who answers: the address of a model server, the built-in demo (default), or a profile",
+    )
+    parser.add_argument("--model", metavar="NAME", help="the model to ask where a call names none")
+    parser.add_argument(
+        "--dialect", choices=["auto", *sorted(DIALECTS)], help="the wire (default: told by the address)"
+    )
+    parser.add_argument(
+        "--api-key-env", metavar="NAME", help="the environment variable with the key of the model server"
+    )
+    parser.add_argument(
+        "--pace",
+        metavar="X",
+        type=float,
+        default=1.0,
+        help="of the demo: 0 answers at once, 2 takes twice as long",
+    )
+
+
+def run_serve(args: argparse.Namespace) -> int:
+    """Serve until a signal; raises ConnectionFailed where it cannot listen, BadInput for what cannot be used."""
+    from .gateway.server import Gateway  # a server's libraries are not needed by the other commands
+    from .profiles import open_upstream
+
+    upstream = open_upstream(
+        args.upstream, model=args.model, api_key_env=args.api_key_env, dialect=args.dialect, pace=args.pace
+    )
+    with Gateway(
+        upstream,
+        host=args.host,
+        port=args.port,
+        token=_token(args),
+        keep_alive=args.keep_alive,
+        allowed_hosts=tuple(args.allowed_host),
+        cors=tuple(args.cors),
+    ) as gateway:
+        asked_to_end = _until_signal(gateway)
+        _tell(f"{upstream.name} answers; Ctrl-C ends the gateway")
+        if advice := _how_others_reach(args.host, gateway.access.port, args.allowed_host):
+            _tell(advice)
+        print(f"listening on {gateway.url}/?token={quote(gateway.token, safe='')}", flush=True)
+        gateway.wait()
+    _tell("stopped" if asked_to_end else "the gateway ended by itself")
+    return 0 if asked_to_end else STOPPED_BY_ITSELF
+
+
+def _until_signal(gateway: Gateway) -> list[int]:
+    """Let the first signal close the gateway, and the second one end the process; returns those that came."""
+    came: list[int] = []
+
+    def close(number: int, _: object) -> None:
+        came.append(number)
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+        gateway.begin_to_close()
+
+    for each in SIGNALS:
+        signal.signal(each, close)
+    return came
+
+
+def _how_others_reach(host: str, port: int, allowed: list[str]) -> str:
+    """One line about who can call a gateway that other machines can connect to; "" for loopback."""
+    if _LOOPBACK.fullmatch(host):
+        return ""
+    if allowed:
+        return f"others reach it as {', '.join(allowed)}, where that leads to port {port}"
+    name = "NAME" if host in ("0.0.0.0", "::") else host
+    return f"others are refused until it is started with --allowed-host {name}, the name that they call it by"
+
+
+def _token(args: argparse.Namespace) -> str | None:
+    if args.token is not None:
+        return _not_empty(args.token.strip(), "--token")
+    return None if args.token_file is None else _not_empty(_first_of(args.token_file), args.token_file)
+
+
+def _first_of(file: str) -> str:
+    try:
+        with open(file, "rb") as stream:
+            content = stream.read(MAX_TOKEN_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if len(content) > MAX_TOKEN_BYTES:
+        raise BadInput(f"{file} is larger than {MAX_TOKEN_BYTES} bytes; expected the token and nothing else")
+    return content.decode("utf-8", "replace").strip()
+
+
+def _not_empty(token: str, where: str) -> str:
+    if not token:
+        raise BadInput(f"{where} is empty; expected a token, or leave the option out to have one made")
+    return token
+
+
+def _host(text: str) -> str:
+    host = text.strip().removeprefix("[").removesuffix("]")
+    if not host:
+        raise argparse.ArgumentTypeError("it is empty; 0.0.0.0 is every address")
+    return host
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 2**16):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; expected 0 to 65535, 0 takes a free one")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time; expected seconds, more than 0")
+    return seconds
+
+
+def _tell(line: str) -> None:
+    print(f"jupyter-ssechat: {line}", file=sys.stderr, flush=True)
+
+
+__all__ = ["add_serve", "run_serve"]
