@@ -148,8 +148,8 @@ class Exchange:
             call.method, call.url, call.body, call.headers, deadlines=self._time_left()
         )
         async with opening as source:
-            if source.status == 204 and self._begun:
-                yield self._said(self._reader.nothing_more())
+            if source.status == 204:
+                yield self._nothing_more()
             elif not source.is_event_stream:
                 yield await self._not_a_stream(source)
             else:
@@ -208,6 +208,12 @@ class Exchange:
         """Where a later call may take up what broke here."""
         self._handled = False
         return self._in_step()
+
+    def _nothing_more(self) -> list[Patch]:
+        """A 204: the end of a stream that was taken up, but no answer to a question."""
+        if self._begun:
+            return self._said(self._reader.nothing_more())
+        raise UpstreamError("the model server answered 204 (nothing) instead of a stream", status=204)
 
     async def _not_a_stream(self, source: EventSource) -> list[Patch]:
         """Read an answer that is no stream: a whole one is taken as it is, all else is refused."""

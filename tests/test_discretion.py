@@ -1,0 +1,79 @@
+"""Discretion: what strangers say becomes one line, and no secret stands in it in any of its forms."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyter_ssechat.discretion import LONGEST, Discretion
+from jupyter_ssechat.patches import Patch
+
+KEY = 'a/key+with "quotes"&=ünd'
+printable = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=6, max_size=40)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [KEY, quote(KEY, safe=""), '"a/key+with \\"quotes\\"&=ünd"', b64encode(KEY.encode()).decode()],
+)
+def test_a_secret_is_hidden_in_every_form_that_it_is_sent_in(form: str) -> None:
+    said = Discretion(KEY).line(f"no such key: {form}!")
+    assert form.strip('"') not in said
+    assert "***" in said
+
+
+@given(key=printable, before=st.text(max_size=700), after=st.text(max_size=20))
+def test_no_secret_passes_wherever_it_stands(key: str, before: str, after: str) -> None:
+    assert key not in Discretion(key).line(before + key + after)
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        "sk-proj-abcdefgh12345678",
+        "sk-ant-api03-abc_def-123456",
+        "gsk_abcdefghijklmnop",
+        "hf_abcdefghijklmnop",
+        "Bearer abcdef123456",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
+        "https://me:password@host/v1",
+        'api_key="abcdef123456"',
+        "x-api-key: abcdef123456",
+    ],
+)
+def test_what_looks_like_a_key_is_hidden_also_when_it_is_not_ours(strange: str) -> None:
+    said = Discretion().line(f"Incorrect: {strange} was given")
+    assert "***" in said
+    assert not any(part in said for part in ("abcdef", "password@", "c2lnbmF0"))
+
+
+@pytest.mark.parametrize(
+    "plain", ["the task-force is at risk", "a token is needed", "max_tokens: 4096", "basic"]
+)
+def test_plain_words_stay(plain: str) -> None:
+    assert Discretion("unrelated-secret").line(plain) == plain
+
+
+def test_the_user_and_the_query_of_an_address_are_secrets_too() -> None:
+    discretion = Discretion.of("https://me:open%20sesame@h/v1?key=0123456789&v=1", None)
+    assert discretion.line("me, open sesame, open%20sesame, 0123456789, v 1") == "me, ***, ***, ***, v 1"
+
+
+def test_what_is_said_is_one_line_of_bounded_length_without_controls() -> None:
+    assert Discretion().line("a\n\x1b[31mb\u2028c\x00  d") == "a [31mb c d"
+    assert len(Discretion().line("x " * 100_000)) == LONGEST
+
+
+def test_an_error_among_patches_is_made_discreet_and_text_is_left_alone() -> None:
+    text = Patch("response/content", "APPEND", "my key is secret-1234")
+    error = Patch("response/error", "SET", {"type": "x", "message": "no secret-1234\nhere", "more": 1})
+    told = Patch("response/error", "SET", {"type": "x", "message": "no *** here", "more": 1})
+    assert Discretion("secret-1234").patches([text, error]) == [text, told]
+
+
+def test_a_discretion_does_not_show_what_it_knows() -> None:
+    assert "secret" not in repr(Discretion("secret-1234"))
