@@ -21,6 +21,7 @@ from jupyter_ssechat.gateway.bodies import (
     OfSession,
     Regenerate,
     StopStream,
+    checked_images,
 )
 
 KINDS = [Nothing, OfSession, OfMessage, StopStream, Completion, EditMessage, Regenerate, Continue]
@@ -70,7 +71,7 @@ def test_every_call_has_its_least_body() -> None:
 def test_what_is_not_said_is_as_the_protocol_has_it(kind: type[Any]) -> None:
     body = read(LEAST[kind], kind)
     assert {name: getattr(body, name) for name in ASKING} == ASKING
-    assert body.images == []
+    assert (body.images, body.on_disconnect, body.grace) == (None, "continue", None)
 
 
 def test_the_other_optional_fields_have_their_defaults_too() -> None:
@@ -90,7 +91,9 @@ def test_a_whole_body_is_read_as_it_is() -> None:
         "system": "be brief",
         "options": {"temperature": 0.5, "stop": ["\n"], "deep": {"er": [None]}},
         "ref_file_ids": ["f"],
-        "images": [{"any": "thing"}],
+        "images": ["https://example.com/x.png"],
+        "on_disconnect": "cancel",
+        "grace": 2.5,
     }
     body = read(whole, Completion)
     assert {name: getattr(body, name) for name in whole} == whole
@@ -163,6 +166,13 @@ def test_an_unknown_field_is_named(kind: type[Any]) -> None:
         ("options", None, "options"),
         ("ref_file_ids", [1], "ref_file_ids[0]"),
         ("images", "x.png", "images"),
+        ("images", [{"any": "thing"}], "images[0]"),
+        ("on_disconnect", "stay", "on_disconnect"),
+        ("grace", -1, "grace"),
+        ("grace", "1", "grace"),
+        ("grace", True, "grace"),
+        ("grace", float("inf"), "grace"),
+        ("grace", float("nan"), "grace"),
     ],
 )
 def test_a_value_of_another_type_is_refused_by_the_name_of_its_field(
@@ -187,3 +197,44 @@ def test_any_json_is_a_body_or_refused(data: Any, kind: type[Any]) -> None:
 def test_any_bytes_are_a_body_or_refused(raw: bytes, kind: type[Any]) -> None:
     with suppress(InvalidRequest):
         assert isinstance(bodies.read(raw, kind), kind)
+
+
+# ---- images ----
+
+PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
+
+
+@pytest.mark.parametrize("address", [PIXEL, "https://example.com/a.png?size=1", "http://127.0.0.1:8/x"])
+def test_an_image_is_an_address(address: str) -> None:
+    assert checked_images([address]) == [address]
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("", "is not an image"),
+        ("a.png", "is not an image"),
+        ("file:///etc/passwd", "is not an image"),
+        ("https://", "is not an image"),
+        ("https://example.com/a b.png", "is not an image"),
+        ("data:text/html;base64,PGI+", "is not an image"),
+        ("data:image/png,abc", "is not an image"),
+        ("data:image/png;base64", "is an image without data"),
+        ("data:image/png;base64,", "is an image without data"),
+        ("data:image/png;base64,not base64!", "is not base64"),
+        ("data:image/png;base64,R0lGODlhAQABAAAAACw", "is not base64"),
+        ("data:image/png;base64,é", "is not base64"),
+        ("data:image/png;base64," + "A" * 28_000_000, "is larger than 20 MiB"),
+    ],
+)
+def test_what_is_no_image_is_refused_with_its_number(address: str, said: str) -> None:
+    with pytest.raises(InvalidRequest) as error:
+        checked_images([PIXEL, address])
+    assert str(error.value).startswith(f"images: number 2 {said}")
+    assert len(str(error.value)) < 200
+
+
+def test_too_many_images_are_refused() -> None:
+    assert checked_images([PIXEL] * 20) == [PIXEL] * 20
+    with pytest.raises(InvalidRequest, match="images: 21 of them; expected at most 20"):
+        checked_images([PIXEL] * 21)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Coroutine
 from typing import Any, TypeVar
 
 import pytest
 
-from jupyter_ssechat.errors import BadInput, ConnectionFailed, EventTooLarge, UpstreamError
+from jupyter_ssechat.errors import BadInput, ConnectionFailed, EventTooLarge, TimedOut, UpstreamError
+from jupyter_ssechat.gateway.audience import OnDisconnect
 from jupyter_ssechat.gateway.generation import Generation, ThinkingClock
 from jupyter_ssechat.gateway.log import Reader
+from jupyter_ssechat.gateway.metrics import Metrics
+from jupyter_ssechat.gateway.patch_stream import PatchStream
 from jupyter_ssechat.gateway.sessions import Record, Session
 from jupyter_ssechat.message import filtered, finished
 from jupyter_ssechat.patches import Patch
-from jupyter_ssechat.sse import SSEDecoder
 from jupyter_ssechat.request import Request, Turn
+from jupyter_ssechat.sse import SSEDecoder
 from jupyter_ssechat.wire_json import loads
 
 T = TypeVar("T")
@@ -83,6 +87,9 @@ class Scripted:
             if not self._stubborn:
                 raise
 
+    async def models(self) -> list[str]:
+        return []
+
     async def aclose(self) -> None:
         """Nothing to let go of."""
 
@@ -98,9 +105,23 @@ class Answer:
         )
         self.clock = clock or Clock()
         self.ends = 0
+        self.metrics = Metrics()
 
-    def generation(self) -> Generation:
-        return Generation(self.session, self.record, clock=self.clock, on_end=self._ended)
+    def generation(self) -> Generation[PatchStream]:
+        return Generation(
+            self.session,
+            self.record,
+            PatchStream(self.session, self.record),
+            guard=self.metrics.open_stream("patches"),
+            clock=self.clock,
+            on_end=self._ended,
+        )
+
+    @property
+    def counted(self) -> list[str]:
+        """The lines that tell how the streams ended and what failed, but for those that are 0."""
+        lines = self.metrics.text().decode().splitlines()
+        return [line for line in lines if re.match(r"ssechat_(streams|errors)_total.* [1-9]", line)]
 
     def _ended(self) -> None:
         self.ends += 1
@@ -108,7 +129,7 @@ class Answer:
     async def of(self, *steps: Any) -> list[tuple[str, Any]]:
         """Generate to the end; returns the events as they were read."""
         generation = self.generation()
-        reader = generation.attach()
+        reader = generation.log.attach()
         generation.start(Scripted(*steps, clock=self.clock), REQUEST)
         return await events(reader)
 
@@ -119,6 +140,14 @@ REQUEST = Request(turns=(Turn("user", "hello"),))
 async def events(reader: Reader) -> list[tuple[str, Any]]:
     raw = b"".join([frame async for frame in reader.frames(60)])
     return [(event.event, loads(event.data)) for event in SSEDecoder().feed(raw)]
+
+
+async def replayed(answer: Answer) -> list[tuple[str, Any]]:
+    """What a reader gets of an answer that has ended."""
+    again = PatchStream(answer.session, answer.record)
+    reader = again.attach()
+    again.end()
+    return await events(reader)
 
 
 def names(read: list[tuple[str, Any]]) -> list[str]:
@@ -248,6 +277,8 @@ def test_whatever_an_upstream_raises_its_readers_learn_it(
         ((ConnectionFailed("nobody there"),), "connection_failed", "cannot be reached: nobody there"),
         ((thinks("Hm"), ConnectionFailed("reset")), "upstream_interrupted", "resume to have it continued"),
         ((thinks("Hm"),), "upstream_interrupted", "resume to have it continued"),
+        ((TimedOut("no answer within 60 s"),), "timeout", "no answer within 60 s"),
+        ((says("half"), TimedOut("silent for 120 s")), "timeout", "silent for 120 s"),
         ((), "upstream_interrupted", "resume to have it continued"),
     ],
 )
@@ -261,16 +292,12 @@ def test_a_lost_server_is_told_from_one_that_never_was_there(
 
 
 def test_an_answer_that_has_ended_is_replayed_to_its_end() -> None:
-    async def replay() -> tuple[list[tuple[str, Any]], int]:
+    async def replay() -> list[tuple[str, Any]]:
         answer = Answer()
         await answer.of(says("whole"), *finished())
-        again = answer.generation()
-        reader = again.attach()
-        again.replay()
-        assert not again.running
-        return await events(reader), answer.ends
+        return await replayed(answer)
 
-    read, ends = run(replay())
+    read = run(replay())
     assert [name for name, _ in read] == [
         "ready",
         "update_session",
@@ -280,7 +307,137 @@ def test_an_answer_that_has_ended_is_replayed_to_its_end() -> None:
         "close",
     ]
     assert read[2][1]["v"]["response"]["content"] == "whole"
-    assert ends == 2  # each generation tells of its own end
+
+
+def test_a_server_that_has_begun_and_says_nothing_yet_changes_nothing() -> None:
+    answer = Answer()
+    read = run(answer.of([], says("a"), [], *finished()))
+    assert (answer.record.message.content, answer.record.message.status) == ("a", "finished")
+    assert len([name for name, _ in read if name == "message"]) == 4  # snapshot, text, reason, status
+
+
+def test_what_the_upstream_says_about_itself_reaches_the_readers() -> None:
+    notice = Patch("response/notice", "SET", "trying again")
+    handle = Patch("response/upstream", "SET", {"server": "s", "id": 7})
+    way = Patch("response/continuation", "SET", "native")
+    answer = Answer()
+    read = run(answer.of([notice], [Patch("response/notice", "SET", None), handle, way], *finished()))
+    paths = [data.get("p") for name, data in read if name == "message"]
+    assert paths[1:5] == [notice.path, notice.path, handle.path, way.path]
+    assert answer.record.document.get("response/upstream") == {"server": "s", "id": 7}
+
+
+@pytest.mark.parametrize("end", [UpstreamError("gone"), None])
+def test_an_answer_that_has_ended_no_longer_says_that_it_waits(end: Exception | None) -> None:
+    async def ended() -> Answer:
+        waiting = Patch("response/notice", "SET", "trying again in 2.0 s")
+        answer, upstream = Answer(), Scripted(waiting, *([end] if end else [asyncio.Event()]))
+        generation = answer.generation()
+        reader = generation.log.attach()
+        generation.start(upstream, REQUEST)
+        if end is None:
+            await upstream.waits.wait()
+            await generation.stop()
+        await events(reader)
+        return answer
+
+    assert run(ended()).record.document.get("response/notice") is None
+
+
+# ---- how it is counted ----
+
+
+@pytest.mark.parametrize(
+    ("steps", "counted"),
+    [
+        (finished(), ['streams_total{api="patches",outcome="ok"} 1.0']),
+        (finished("length"), ['streams_total{api="patches",outcome="ok"} 1.0']),
+        (filtered(), ['streams_total{api="patches",outcome="ok"} 1.0']),
+        (
+            [UpstreamError("slow down", type="rate_limit_reached")],
+            [
+                'streams_total{api="patches",outcome="failed"} 1.0',
+                'errors_total{kind="rate_limit_reached"} 1.0',
+            ],
+        ),
+        (
+            [TimedOut("too slow")],
+            ['streams_total{api="patches",outcome="timed_out"} 1.0', 'errors_total{kind="timeout"} 1.0'],
+        ),
+    ],
+)
+def test_each_generation_is_counted_by_how_it_ended(steps: list[Any], counted: list[str]) -> None:
+    answer = Answer()
+    run(answer.of(says("a"), *steps))
+    assert answer.counted == [f"ssechat_{line}" for line in counted]
+
+
+def test_who_stops_has_cancelled_it() -> None:
+    answer, _ = run(stopped_while_it_waits(says("half")))
+    assert answer.counted == ['ssechat_streams_total{api="patches",outcome="cancelled"} 1.0']
+
+
+# ---- readers who leave ----
+
+
+async def left_while_it_waits(on_disconnect: OnDisconnect, *, back: bool = False) -> tuple[Answer, Scripted]:
+    """Let the only reader leave while the upstream waits, and perhaps come back at once."""
+    answer, upstream = Answer(), Scripted(says("half"), event := asyncio.Event(), *finished())
+    generation = answer.generation()
+    reader = generation.log.attach()
+    generation.start(upstream, REQUEST, on_disconnect)
+    await upstream.waits.wait()
+    reader.close()
+    if back:
+        again = generation.log.attach()
+        event.set()
+        await events(again)
+    await upstream.closed.wait()
+    return answer, upstream
+
+
+@pytest.mark.parametrize(
+    ("on_disconnect", "said"),
+    [
+        (OnDisconnect("cancel", 0.0), "the answer was cancelled when its last reader had left"),
+        (OnDisconnect("cancel", 0.01), "the answer was cancelled 0.01 s after its last reader had left"),
+        (OnDisconnect("continue", 0.01), "nobody has read this answer for 0.01 s, so it was ended"),
+    ],
+)
+def test_an_answer_that_nobody_reads_ends_after_the_grace(on_disconnect: OnDisconnect, said: str) -> None:
+    answer, _ = run(left_while_it_waits(on_disconnect))
+    message = answer.record.message
+    assert (message.status, message.content) == ("failed", "half")
+    assert message.error is not None
+    assert message.error.to_dict() == {
+        "type": "abandoned",
+        "message": f"{said}; resume to have it continued",
+    }
+    assert answer.ends == 1
+    assert answer.counted == ['ssechat_streams_total{api="patches",outcome="cancelled"} 1.0']
+
+
+def test_a_reader_who_comes_back_in_time_keeps_the_answer_alive() -> None:
+    answer, _ = run(left_while_it_waits(OnDisconnect("cancel", 0.0), back=True))
+    assert (answer.record.message.status, answer.counted) == (
+        "finished",
+        ['ssechat_streams_total{api="patches",outcome="ok"} 1.0'],
+    )
+
+
+def test_readers_who_leave_at_the_end_change_nothing() -> None:
+    async def end() -> Answer:
+        answer = Answer()
+        generation = answer.generation()
+        reader = generation.log.attach()
+        generation.start(Scripted(says("whole"), *finished()), REQUEST, OnDisconnect("cancel", 0.0))
+        await events(reader)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return answer
+
+    answer = run(end())
+    assert (answer.record.message.status, answer.ends) == ("finished", 1)
 
 
 # ---- stop ----
@@ -293,7 +450,7 @@ async def stopped_while_it_waits(*steps: Any, stubborn: bool = False) -> tuple[A
         *steps, asyncio.Event(), says(" too late"), *finished(), clock=answer.clock, stubborn=stubborn
     )
     generation = answer.generation()
-    reader = generation.attach()
+    reader = generation.log.attach()
     generation.start(upstream, REQUEST)
     await upstream.waits.wait()
     assert generation.running
@@ -340,7 +497,7 @@ def test_stop_before_the_upstream_had_its_first_turn_works_too() -> None:
     async def stop() -> Answer:
         answer = Answer()
         generation = answer.generation()
-        reader = generation.attach()
+        reader = generation.log.attach()
         generation.start(Scripted(says("never")), REQUEST)
         await generation.stop()
         assert names(await events(reader))[-1] == "close"
@@ -354,7 +511,7 @@ def test_stop_after_the_end_changes_nothing() -> None:
     async def stop() -> Answer:
         answer = Answer()
         generation = answer.generation()
-        reader = generation.attach()
+        reader = generation.log.attach()
         generation.start(Scripted(says("whole"), *finished()), REQUEST)
         await events(reader)
         await generation.stop()
@@ -370,7 +527,7 @@ def test_of_many_who_end_it_at_once_the_first_decides() -> None:
         answer = Answer()
         upstream = Scripted(says("half"), asyncio.Event())
         generation = answer.generation()
-        reader = generation.attach()
+        reader = generation.log.attach()
         generation.start(upstream, REQUEST)
         await upstream.waits.wait()
         await asyncio.gather(
@@ -387,10 +544,7 @@ def test_of_many_who_end_it_at_once_the_first_decides() -> None:
 def test_a_reader_who_comes_after_a_stop_finds_the_stopped_answer() -> None:
     async def late() -> list[tuple[str, Any]]:
         answer, _ = await stopped_while_it_waits(says("half"))
-        again = answer.generation()
-        reader = again.attach()
-        again.replay()
-        return await events(reader)
+        return await replayed(answer)
 
     response = run(late())[2][1]["v"]["response"]
     assert (response["status"], response["content"]) == ("INCOMPLETE", "half")

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import binascii
 import json
 import re
+import sys
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
 from ..errors import InvalidRequest
+from .audience import Action
 
+MAX_IMAGES = 20
+MAX_IMAGE_BYTES = 20 * 2**20
+
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=sys.float_info.max)]
 Body = TypeVar("Body")
 
 
@@ -39,7 +46,7 @@ class StopStream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class Asking(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What every call that generates may say."""
+    """What every call that generates may say; `grace` is in seconds, None for what is usual."""
 
     chat_session_id: str
     thinking_enabled: bool = True
@@ -47,7 +54,9 @@ class Asking(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     model: str | None = None
     system: str | None = None
     options: dict[str, Any] = {}
-    images: list[Any] = []
+    images: list[str] | None = None
+    on_disconnect: Action = "continue"
+    grace: Seconds | None = None
 
 
 class Completion(Asking, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -95,6 +104,30 @@ def _as_body(data: object, kind: type[Body]) -> Body:
         return msgspec.convert(data, kind, strict=True)
     except msgspec.ValidationError as error:
         raise _invalid(str(error), _field(str(error))) from None
+
+
+def checked_images(addresses: list[str]) -> list[str]:
+    """The addresses of images, each ``data:image/…;base64,…`` or http(s); InvalidRequest names one that is neither."""
+    if len(addresses) > MAX_IMAGES:
+        raise _invalid(f"{len(addresses)} of them; expected at most {MAX_IMAGES}", "images")
+    for number, address in enumerate(addresses, 1):
+        if fault := _image_fault(address):
+            raise _invalid(f"number {number} {fault}", "images")
+    return addresses
+
+
+def _image_fault(address: str) -> str | None:
+    if len(address) * 3 > MAX_IMAGE_BYTES * 4:
+        return f"is larger than {MAX_IMAGE_BYTES // 2**20} MiB; send a smaller image"
+    if re.fullmatch(r"https?://[^\s/?#]+[^\s]*", address, re.I):
+        return None
+    head, _, data = address.partition(",")
+    if not re.fullmatch(r"data:image/[a-z0-9.+-]+;base64", head, re.I):
+        return "is not an image; expected data:image/TYPE;base64,DATA, or an http(s) address"
+    try:
+        return None if binascii.a2b_base64(data.encode(), strict_mode=True) else "is an image without data"
+    except (binascii.Error, UnicodeEncodeError):
+        return "is not base64; expected data:image/TYPE;base64,DATA"
 
 
 def _field(message: str) -> str:

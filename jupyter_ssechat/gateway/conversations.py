@@ -5,18 +5,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..errors import GatewayError, InvalidRequest
 from ..message import reopened
+from ..patches import Patch
 from ..request import Request, Turn
 from ..upstream import Upstream
-from .bodies import Asking, Completion, Continue, EditMessage, Regenerate
-from .generation import Generation
+from ..wire_json import as_list, as_object
+from .audience import GRACES, Audience, OnDisconnect
+from .bodies import Asking, Completion, Continue, EditMessage, Regenerate, checked_images
+from .generation import Generation, LogT
 from .log import Reader
+from .metrics import API, Metrics
+from .patch_stream import PatchStream
 from .sessions import Record, Session, Sessions
 
 Key = tuple[str, int]
+
+IMAGES, HANDLE = "response/images", "response/upstream"
 
 
 class Conversations:
@@ -26,14 +34,17 @@ class Conversations:
         self,
         upstream: Upstream,
         *,
+        metrics: Metrics | None = None,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.sessions = Sessions(now)
+        self.metrics = metrics or Metrics()
         self._upstream = upstream
         self._assigned: dict[str, Upstream] = {}
         self._clock = clock
-        self._running: dict[Key, Generation] = {}
+        self._running: dict[Key, Generation[PatchStream]] = {}
+        self._alive: set[Generation[Any]] = set()
 
     @property
     def upstream(self) -> Upstream:
@@ -46,24 +57,28 @@ class Conversations:
 
     def complete(self, body: Completion) -> Reader:
         """Answer a new prompt."""
-        _refuse_unsupported(body)
+        _refuse_files(body)
+        images = checked_images(body.images or [])
         session = self.sessions.get(body.chat_session_id)
-        prompt = session.add_prompt(body.prompt, body.parent_message_id)
+        prompt = _with_images(session.add_prompt(body.prompt, body.parent_message_id), images)
         return self._answer(session, prompt, body)
 
     def edit(self, body: EditMessage) -> Reader:
-        """Answer a changed prompt on a branch of its own."""
-        _refuse_unsupported(body)
+        """Answer a changed prompt on a branch of its own; it keeps its images unless others are given."""
+        _refuse_files(body)
+        images = None if body.images is None else checked_images(body.images)
         session = self.sessions.get(body.chat_session_id)
         record = session.get(body.message_id)
         if record.role != "USER":
             raise _wrong("message_id", f"message {body.message_id} is an answer; expected the prompt to edit")
         _allow(record, "ban_edit")
-        prompt = session.add_prompt(body.prompt, record.parent_id)
+        images = _images(record) if images is None else images
+        prompt = _with_images(session.add_prompt(body.prompt, record.parent_id), images)
         return self._answer(session, prompt, body)
 
     def regenerate(self, body: Regenerate) -> Reader:
         """Answer the same prompt once more, beside the answer that stands."""
+        _refuse_images(body)
         session = self.sessions.get(body.chat_session_id)
         record = session.get(body.child_message_id)
         _allow(record, "ban_regenerate")
@@ -72,16 +87,17 @@ class Conversations:
 
     def go_on(self, body: Continue) -> Reader:
         """Let an answer that was stopped, cut or failed go on: same message, next epoch."""
+        _refuse_images(body)
         session = self.sessions.get(body.chat_session_id)
         record = session.get(body.message_id)
         running = self._running.get((session.id, record.message_id))
         if running is not None and body.fallback_to_resume:
-            return running.attach()
+            return self._resumed(running.log)
         self._may_go_on(record, running)
         record.apply(reopened())
         return self._generate(session, record, body, continues=True)
 
-    def _may_go_on(self, record: Record, running: Generation | None) -> None:
+    def _may_go_on(self, record: Record, running: Generation[PatchStream] | None) -> None:
         if record.role != "ASSISTANT":
             raise _wrong("message_id", f"message {record.message_id} is a prompt; expected an answer")
         if running is not None:
@@ -98,18 +114,23 @@ class Conversations:
         record = session.get(message_id)
         running = self._running.get((session.id, message_id))
         if running is not None:
-            return running.attach()
-        replay = Generation(session, record, clock=self._clock)
-        reader = replay.attach()
-        replay.replay()
+            return self._resumed(running.log)
+        replay = PatchStream(session, record, self.audience("patches"))
+        reader = self._resumed(replay)
+        replay.end()
         return reader
+
+    def _resumed(self, stream: PatchStream) -> Reader:
+        self.metrics.saw_resume()
+        return stream.attach()
 
     async def stop(self, session_id: str, message_id: int, stream_id: str | None = None) -> None:
         """Stop an answer; nothing happens when it does not run, or when `stream_id` is not the running one."""
         session = self.sessions.get(session_id)
         session.get(message_id)
+        self.metrics.saw_stop()
         running = self._running.get((session.id, message_id))
-        if running is not None and stream_id in (None, running.stream_id):
+        if running is not None and stream_id in (None, running.log.stream_id):
             await running.stop()
 
     async def delete(self, session_id: str) -> None:
@@ -123,7 +144,7 @@ class Conversations:
         """End every generation; its readers are told why. Let go of every upstream."""
         ending = [
             generation.fail("gateway_closed", "the gateway was shut down while the answer streamed")
-            for generation in tuple(self._running.values())
+            for generation in tuple(self._alive)
         ]
         await asyncio.gather(*ending)
         await asyncio.gather(*(upstream.aclose() for upstream in {self._upstream, *self._assigned.values()}))
@@ -139,26 +160,45 @@ class Conversations:
 
     def _generate(self, session: Session, record: Record, body: Asking, *, continues: bool = False) -> Reader:
         key = (session.id, record.message_id)
+        policy = _policy(body)
+        request = _request(session, record, body, continues=continues)
         record.epoch += 1
-        generation = Generation(session, record, clock=self._clock, on_end=lambda: self._ended(key))
+        stream = PatchStream(session, record, self.audience("patches"))
+        generation = self.generation("patches", session, record, stream, lambda: self._running.pop(key, None))
         self._running[key] = generation
-        reader = generation.attach()
-        upstream = self._assigned.get(session.id, self._upstream)
-        generation.start(upstream, _request(session, record, body, continues=continues))
+        reader = stream.attach()
+        generation.start(self._assigned.get(session.id, self._upstream), request, policy)
         return reader
 
-    def _ended(self, key: Key) -> None:
-        self._running.pop(key, None)
+    def audience(self, api: API) -> Audience:
+        """The readers of a stream to come, counted."""
+        return Audience(partial(self.metrics.reader, api))
+
+    def generation(
+        self,
+        api: API,
+        session: Session,
+        record: Record,
+        log: LogT,
+        on_end: Callable[[], object] = lambda: None,
+    ) -> Generation[LogT]:
+        """A generation into `log`, counted, that ends with the gateway if not before."""
+        generation = Generation(
+            session,
+            record,
+            log,
+            guard=self.metrics.open_stream(api),
+            clock=self._clock,
+            on_end=lambda: (self._alive.discard(generation), on_end()),
+        )
+        self._alive.add(generation)
+        return generation
 
 
 def _request(session: Session, record: Record, body: Asking, *, continues: bool) -> Request:
     """What the upstream is asked: the branch that leads to the answer."""
     branch = session.path_to(record)[:-1]
-    turns = [
-        Turn("user" if one.role == "USER" else "assistant", one.message.content)
-        for one in branch
-        if one.role == "USER" or one.message.content
-    ]
+    turns = [_turn(one) for one in branch if one.role == "USER" or one.message.content]
     options: dict[str, Any] = dict(body.options)
     return Request(
         turns=tuple(turns),
@@ -169,13 +209,42 @@ def _request(session: Session, record: Record, body: Asking, *, continues: bool)
         continues=continues,
         thinking_so_far=record.message.thinking if continues else "",
         content_so_far=record.message.content if continues else "",
+        handle=_handle(record) if continues else None,
     )
 
 
-def _refuse_unsupported(body: Completion | EditMessage) -> None:
-    """Say no to what would silently be left out of the question."""
+def _turn(record: Record) -> Turn:
+    if record.role == "USER":
+        return Turn("user", record.message.content, images=tuple(_images(record)))
+    return Turn("assistant", record.message.content, handle=_handle(record))
+
+
+def _handle(record: Record) -> dict[str, Any] | None:
+    """What the server that gave this answer calls it."""
+    return as_object(record.document.get(HANDLE)) or None
+
+
+def _images(prompt: Record) -> list[str]:
+    return as_list(prompt.document.get(IMAGES))
+
+
+def _with_images(prompt: Record, images: list[str]) -> Record:
+    if images:
+        prompt.apply([Patch(IMAGES, "SET", images)])
+    return prompt
+
+
+def _policy(body: Asking) -> OnDisconnect:
+    return OnDisconnect(body.on_disconnect, GRACES[body.on_disconnect] if body.grace is None else body.grace)
+
+
+def _refuse_images(body: Regenerate | Continue) -> None:
     if body.images:
-        raise _wrong("images", "this gateway cannot pass images on; ask without them")
+        raise _wrong("images", "they belong to a prompt; edit the message to ask with others")
+
+
+def _refuse_files(body: Completion | EditMessage) -> None:
+    """Say no to what would silently be left out of the question."""
     if body.ref_file_ids:
         raise _wrong("ref_file_ids", "this gateway keeps no files; put what they say into the prompt")
 

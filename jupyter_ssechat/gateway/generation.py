@@ -1,23 +1,24 @@
-"""An upstream → a stream log: one generation of one answer, from its record to its terminal status."""
+"""An upstream → a log: one generation of one answer, from its record to its terminal status."""
 
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Generic, Protocol, TypeVar
 
-from ..errors import ConnectionFailed, SSEChatError, StreamError, UpstreamError
-from ..message import failed, stopped
+from ..errors import ConnectionFailed, SSEChatError, StreamError, TimedOut, UpstreamError
+from ..message import Message, failed, stopped
 from ..patches import Patch
 from ..request import Request
 from ..upstream import CONTENT, THINKING, Upstream
-from .log import Reader, StreamLog, opening
+from .audience import GO_ON, Audience, OnDisconnect
+from .metrics import Outcome, StreamGuard
 from .sessions import Record, Session
 
 ELAPSED = "response/thinking_elapsed_secs"
-CUT = "the model server's stream ended before the answer was complete; resume to have it continued"
+NOTICE = "response/notice"
+CUT = "the model server's stream ended before the answer was complete"
 
 
 class ThinkingClock:
@@ -46,41 +47,50 @@ class ThinkingClock:
         return [Patch(ELAPSED, "SET", round(self._already + self._now() - self._since, 1))]
 
 
-class Generation:
+class Log(Protocol):
+    """Where an answer is written to, for its readers; `advice` says what they can do about one that failed."""
+
+    advice: str
+    audience: Audience
+    closed: bool
+
+    def write(self, patches: Sequence[Patch]) -> None:
+        """Apply patches to the record, and tell of them; StreamError when there is no room for more text."""
+        ...
+
+    def end(self) -> None:
+        """Say how the answer ended; nothing comes after that."""
+        ...
+
+
+LogT = TypeVar("LogT", bound=Log)
+
+
+class Generation(Generic[LogT]):
     """One run of an upstream into one answer; stop is idempotent and final, whoever asks and whenever."""
 
     def __init__(
         self,
         session: Session,
         record: Record,
+        log: LogT,
         *,
+        guard: StreamGuard,
         clock: Callable[[], float],
-        on_end: Callable[[], None] = lambda: None,
+        on_end: Callable[[], object] = lambda: None,
     ) -> None:
-        self._on_end = on_end
-        self.stream_id = str(uuid.uuid4())
-        self.session = session
-        self.record = record
+        self.log: LogT = log
+        self._session = session
+        self._record = record
+        self._guard = guard
         self._clock = ThinkingClock(clock, record.message.thinking_seconds or 0.0)
-        ready = {
-            "stream_id": self.stream_id,
-            "request_message_id": record.parent_id,
-            "response_message_id": record.message_id,
-        }
-        self.log = StreamLog(record.document, epoch=record.epoch, opening=opening(ready, session.updated_at))
+        self._on_end = on_end
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, upstream: Upstream, request: Request) -> None:
-        """Begin to generate; the generation goes on whether or not anybody reads."""
+    def start(self, upstream: Upstream, request: Request, on_disconnect: OnDisconnect = GO_ON) -> None:
+        """Begin to generate; without readers it goes on for as long as `on_disconnect` says."""
         self._task = asyncio.create_task(self._run(upstream, request))
-
-    def replay(self) -> None:
-        """Be the stream of an answer that has ended: the snapshot, then the end."""
-        self._end()
-
-    def attach(self) -> Reader:
-        """Open a reader."""
-        return self.log.attach()
+        self.log.audience.await_return(on_disconnect.grace, lambda: self._abandon(on_disconnect))
 
     @property
     def running(self) -> bool:
@@ -103,16 +113,19 @@ class Generation:
             self._task.cancel()
             await asyncio.wait([self._task])
 
+    def _abandon(self, on_disconnect: OnDisconnect) -> None:
+        self._seal(failed("abandoned", f"{on_disconnect.farewell}; {self.log.advice}"))
+        if self._task is not None:
+            self._task.cancel()
+
     async def _run(self, upstream: Upstream, request: Request) -> None:
         try:
             await self._pump(upstream.stream(request))
-            self._seal(failed("upstream_interrupted", CUT))
+            self._seal(self._cut())
+        except TimedOut as error:
+            self._seal(failed(error.type, str(error)))
         except ConnectionFailed as error:
-            self._seal(
-                failed(
-                    self._lost(), f"the model server cannot be reached: {error}" if not self._begun() else CUT
-                )
-            )
+            self._seal(self._cut() if self._begun() else _unreachable(error))
         except (UpstreamError, StreamError) as error:
             self._seal(failed(error.type, str(error)))
         except SSEChatError as error:
@@ -128,44 +141,49 @@ class Generation:
                     return
 
     def _begun(self) -> bool:
-        message = self.record.message
+        message = self._record.message
         return bool(message.content or message.thinking)
 
-    def _lost(self) -> str:
-        return "upstream_interrupted" if self._begun() else "connection_failed"
+    def _cut(self) -> list[Patch]:
+        return failed("upstream_interrupted", f"{CUT}; {self.log.advice}")
 
     def _write(self, patches: list[Patch]) -> None:
         if self.log.closed:
             return
         timed = [one for patch in patches for one in (*self._clock.before(patch), patch)]
-        self.record.apply(timed)
         self.log.write(timed)
-        if self.record.message.terminal:
+        self._guard.saw(timed)
+        if self._record.message.terminal:
             self._end()
 
     def _seal(self, patches: list[Patch]) -> None:
         """Write the last patches, once: whoever comes first decides how the answer ended."""
-        self._write(patches)
+        waited = self._record.document.has(NOTICE)
+        self._write([Patch(NOTICE, "SET", None), *patches] if waited else patches)
 
     def _end(self) -> None:
-        self.session.touch()
-        error = self.record.message.error
-        if error is not None:
-            self.log.event("hint", _hint(error.type, error.message))
-        else:
-            self.log.event("finish", {})
-            self.log.event("update_session", {"updated_at": self.session.updated_at})
-        self.log.event("close", {"click_behavior": self._click_behavior()})
-        self.log.close()
+        self._session.touch()
+        self._guard.end(*_outcome(self._record.message))
+        self.log.audience.dismiss()
+        self.log.end()
         self._on_end()
 
-    def _click_behavior(self) -> str:
-        message = self.record.message
-        if message.status == "failed":
-            return "retry"
-        return "continue" if message.finish_reason in ("stopped", "length") else "none"
+
+def _unreachable(error: ConnectionFailed) -> list[Patch]:
+    return failed("connection_failed", f"the model server cannot be reached: {error}")
 
 
-def _hint(type: str, message: str) -> dict[str, Any]:
-    reason = "rate_limit_reached" if type == "rate_limit_reached" else "generation_err"
-    return {"type": "error", "content": message, "clear_response": False, "finish_reason": reason}
+def _outcome(message: Message) -> tuple[Outcome, str]:
+    """How an answer ended, as it is counted: who stops or leaves has cancelled it."""
+    if message.error is None:
+        return ("cancelled" if message.finish_reason == "stopped" else "ok"), ""
+    match message.error.type:
+        case "abandoned":
+            return "cancelled", ""
+        case "timeout":
+            return "timed_out", ""
+        case kind:
+            return "failed", kind
+
+
+__all__ = ["Generation", "Log", "ThinkingClock"]

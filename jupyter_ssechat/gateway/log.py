@@ -16,6 +16,7 @@ from typing import Any
 from ..patches import Document, Patch, PatchEncoder, snapshot_data
 from ..sse import comment, encode
 from ..wire_json import dumps
+from .audience import Audience
 
 KEEP_ALIVE = comment("keep-alive")
 MAX_LAG_BYTES = 8 * 2**20
@@ -55,7 +56,13 @@ class StreamLog:
     """The frames of one generation, numbered ``<epoch>-<seq>``, and its readers; lives on one event loop."""
 
     def __init__(
-        self, document: Document, *, epoch: int, opening: bytes, max_lag: int = MAX_LAG_BYTES
+        self,
+        document: Document,
+        *,
+        epoch: int,
+        opening: bytes,
+        max_lag: int = MAX_LAG_BYTES,
+        audience: Audience | None = None,
     ) -> None:
         self.document = document
         self.epoch = epoch
@@ -69,6 +76,7 @@ class StreamLog:
         self._size = 0
         self._max_lag = max_lag
         self._readers: set[Reader] = set()
+        self.audience = audience or Audience()
 
     def write(self, patches: Sequence[Patch]) -> None:
         """Append patches that the document has taken."""
@@ -94,14 +102,18 @@ class StreamLog:
         first = self._opening + encode(data=data, id=self._cursor())
         if sync := self._encoder.sync():
             first += encode(data=dumps(sync))
-        reader = Reader(self, first, self._start + len(self._frames))
+        return self._admit(Reader(self, first, self._start + len(self._frames)))
+
+    def _admit(self, reader: Reader) -> Reader:
         self._readers.add(reader)
+        self.audience.came(reader)
         return reader
 
     def detach(self, reader: Reader) -> None:
-        """Let a reader go; the generation does not care."""
+        """Let a reader go; what that means for the generation is not the log's business."""
         reader.detached = True
         self._readers.discard(reader)
+        self.audience.left(reader, whole=self.closed and reader.position == self._end())
 
     def take(self, reader: Reader) -> bytes:
         """Everything that `reader` has not had, as one piece."""
