@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 import signal
 import sys
@@ -139,6 +140,7 @@ def _until_signal(gateway: Gateway) -> list[int]:
 
     def close(number: int, _: object) -> None:
         came.append(number)
+        os.write(sys.stderr.fileno(), b"jupyter-ssechat: ending; once more ends it at once\n")
         for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)
         gateway.begin_to_close()

@@ -39,6 +39,8 @@ class _Server(uvicorn.Server):
         self.listening.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:  # nobody new while the answers end
+            server.close()
         await self._conversations.aclose()
         await super().shutdown(sockets)
 
@@ -68,7 +70,7 @@ class Gateway:
     ) -> None:
         self.access = Access(token, allowed_hosts=allowed_hosts, origins=cors)
         self.metrics = Metrics()
-        self._conversations = Conversations(upstream or Demo())
+        self._conversations = Conversations(upstream or Demo(), metrics=self.metrics)
         self._socket = _listen(host, port)
         self.access.port = self._socket.getsockname()[1]
         self.url = f"http://{_reachable(host)}:{self.access.port}"
@@ -135,7 +137,7 @@ def _listen(host: str, port: int) -> socket.socket:
         both = host == "::" and socket.has_dualstack_ipv6()
         return socket.create_server(address[:2], family=family, backlog=2048, dualstack_ipv6=both)
     except (OSError, UnicodeError) as error:
-        said = getattr(error, "strerror", None) or error
+        said = str(getattr(error, "strerror", None) or error).partition(" (while")[0]
         raise ConnectionFailed(f"cannot listen on {_bracketed(host)}:{port}: {said}") from None
 
 
