@@ -41,7 +41,7 @@ from .errors import (
 )
 from .wire_json import excerpt, loads
 
-LAST_WORDS_SECONDS = 5.0
+LAST_WORDS_SECONDS = 5.0  # to be deleted with the tests that set it; it is `Deadlines.last_words` now
 ERROR_SECONDS = 10.0
 MAX_ERROR_BYTES = 256 * 1024
 MAX_JSON_BYTES = 64 * 2**20
@@ -266,6 +266,7 @@ class Transport:
                 self._clients[local, secure] = httpx.AsyncClient(
                     # Nothing to unpack: a stream that is packed may be held back by whoever packs it.
                     headers={"accept-encoding": "identity", **self._headers},
+                    event_hooks={"response": [_set_aside]},
                     cookies=http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[])),
                     timeout=None,  # the deadlines are ours
                     limits=self._limits,
@@ -296,6 +297,9 @@ class _Asking:
         async with asyncio.timeout_at(watch.due()) as until:
 
             async def trace(event: str, info: Mapping[str, Any]) -> None:
+                if event == "connection.connect_tcp.complete":
+                    # httpcore leaves a socket open when its handshake is cancelled.
+                    stack.push_async_callback(info["return_value"].aclose)
                 if event.endswith("send_request_headers.started") and info["request"].method != b"CONNECT":
                     watch.connected()
                     until.reschedule(watch.due())
@@ -338,9 +342,14 @@ async def _event_stream(
         yield source.response
 
 
+async def _set_aside(response: httpx.Response) -> None:
+    """Where an answer points is ours to read: httpx looks too, and fails at what is no address."""
+    response.extensions["location"] = response.headers.pop("location", None)
+
+
 def _target(response: httpx.Response) -> httpx.URL | None:
     """Where an answer points instead of answering."""
-    location = response.headers.get("location")
+    location: str | None = response.extensions["location"]
     if response.status_code not in REDIRECTS or not location:
         return None
     try:
