@@ -273,6 +273,11 @@ class Message:
         return sum(known) if known else None
 
     @property
+    def tool_calls(self) -> list[dict[str, Any]]:
+        """The calls of tools that the model asks for, as far as they have arrived; copies."""
+        return [one for one in as_list(self.document.get("response/tool_calls")) if is_object(one)]
+
+    @property
     def model(self) -> str | None:
         """The model's name."""
         name = self.document.get("response/model")

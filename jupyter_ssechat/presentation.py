@@ -10,6 +10,7 @@ stopped or failed keeps its view, folded, with Resume, above the text there is.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from IPython.display import DisplayHandle, display
@@ -18,6 +19,7 @@ from .patches import Patch
 from .projection import to_markdown
 from .reply import Reply
 from .widget import ChatView
+from .wire_json import as_object, as_text
 
 # The same before and after the view retires, so that nbval finds what was saved.
 NOTHING = {"text/plain": ""}
@@ -130,13 +132,25 @@ def show_history(messages: list[dict[str, Any]]) -> None:
 
 def markdown(reply: Reply) -> str:
     """The safe projection of a reply, with a line that says how it ended if it is not whole."""
-    return to_markdown(reply.content, reply.thinking, status_note=note(reply))
+    return to_markdown(_with_calls(reply), reply.thinking, status_note=note(reply))
 
 
 def plain(reply: Reply) -> str:
     """The answer for those who show no Markdown."""
-    said = note(reply)
-    return f"{reply.content}\n\n[{said}]" if said else reply.content
+    said, text = note(reply), _with_calls(reply)
+    return f"{text}\n\n[{said}]" if said else text
+
+
+def _with_calls(reply: Reply) -> str:
+    """The answer, and below it the calls of tools that the model asks for, as code."""
+    return "\n\n".join([reply.content, *map(_call, reply.tool_calls)]).lstrip("\n")
+
+
+def _call(call: dict[str, Any]) -> str:
+    function = as_object(call.get("function"))
+    name, arguments = as_text(function.get("name")), as_text(function.get("arguments"))
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", arguments)), default=0))
+    return f"Tool call: {' '.join(name.split())}\n\n{fence}json\n{arguments}\n{fence}"
 
 
 def note(reply: Reply) -> str:

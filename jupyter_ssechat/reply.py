@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack, aclosing
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 from .client import GENERATING, GatewayClient, Patched, Ready, Reconnecting, Signal
 from .consumer import Batcher, Consumer, sendable
 from .errors import AnswerFailed, BadInput, ConnectionFailed, SSEChatError
 from .message import Delta, Failure, Kind, Message, Status, Usage, failed, stopped
 from .patches import Patch, mend
+from .request import Continuation
 
 STALLED_SECONDS = 10.0
 STOP_SECONDS = 5.0
@@ -152,6 +153,26 @@ class Reply:
         """The model that answered, as the server names it."""
         with self._lock:
             return self._message.model
+
+    @property
+    def notice(self) -> str | None:
+        """What is being done about an answer that does not come, such as trying again; None otherwise."""
+        with self._lock:
+            said = self._message.document.get("response/notice")
+        return said if isinstance(said, str) and said and not self._ended else None
+
+    @property
+    def continuation(self) -> Continuation | None:
+        """How it went on after a stop or a cut: native, prefill, asked or again; None if it did not."""
+        with self._lock:
+            word = self._message.document.get("response/continuation")
+        return word if word in get_args(Continuation) else None
+
+    @property
+    def tool_calls(self) -> list[dict[str, Any]]:
+        """The calls that the model asks for, in the shape of an OpenAI-compatible message; [] for none."""
+        with self._lock:
+            return self._message.tool_calls
 
     @property
     def error(self) -> Failure | None:

@@ -304,3 +304,12 @@ def nanoseconds_per_token(count: int, start: Patch, path: str) -> float:
 def test_a_token_costs_the_same_in_a_long_answer_also_with_figures_between(start: Patch, path: str) -> None:
     short = min(nanoseconds_per_token(2_000, start, path) for _ in range(10))
     assert nanoseconds_per_token(100_000, start, path) < 4 * short
+
+
+def test_calls_of_tools_are_told_as_far_as_they_have_arrived() -> None:
+    message = Message()
+    assert message.tool_calls == []
+    call = {"index": 0, "id": "c1", "type": "function", "function": {"name": "look", "arguments": "{"}}
+    message.apply(Patch("response/tool_calls", "APPEND", [call]))
+    message.apply(Patch("response/tool_calls/0/function/arguments", "APPEND", '"q": 1}'))
+    assert message.tool_calls == [{**call, "function": {"name": "look", "arguments": '{"q": 1}'}}]

@@ -99,6 +99,16 @@ export class Message {
     return this.#string("response/error/message") || this.#string("response/error");
   }
 
+  /** What the gateway does about an answer that does not come yet, such as trying again. */
+  get notice(): string | null {
+    return this.status === "streaming" ? this.#string("response/notice") || null : null;
+  }
+
+  /** How the answer went on after a stop or a cut: `native`, `prefill`, `asked`, `again`. */
+  get continuation(): string | null {
+    return this.#string("response/continuation") || null;
+  }
+
   get model(): string | null {
     return this.#string("response/model") || null;
   }

@@ -20,6 +20,12 @@ const WORDS: Record<Phase, string> = {
   failed: "Failed",
   interrupted: "Interrupted",
 };
+const CONTINUED: Record<string, string> = {
+  native: "continued where it stopped",
+  prefill: "continued from its own text",
+  asked: "continued by asking",
+  again: "asked anew",
+};
 const CLOCKED = new Set<Phase>(["connecting", "waiting", "answering", "reconnecting"]);
 
 export interface Moment {
@@ -45,6 +51,7 @@ export function stateText({ message, phase, pending }: Moment): string {
   if (message.cut) {
     return "Cut off at the token limit";
   }
+  if (message.notice) return message.notice;
   const told = phase === "failed" || phase === "interrupted" ? message.error : null;
   return told ? `${WORDS[phase]}: ${told}` : WORDS[phase];
 }
@@ -72,6 +79,7 @@ export function figures({ message, elapsed }: Moment): [string, string][] {
   );
   add(ttft === null ? null : `first token ${spanText(ttft)}`, "time to the first token");
   add(over && elapsed !== null ? `total ${spanText(elapsed)}` : null, "time in all");
+  add(CONTINUED[message.continuation ?? ""] ?? null, "how the answer went on");
   return list;
 }
 

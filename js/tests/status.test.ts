@@ -39,6 +39,12 @@ describe("the status line reads", () => {
     ["Stalled, nothing for 14 s", { phase: "answering" }, { elapsed: 30, silence: 14_200 }],
     ["Stalled, nothing for 10 s", { phase: "thinking" }, { elapsed: 30, silence: 10_000 }],
     ["Reconnecting… 30 s", { phase: "reconnecting" }, { elapsed: 30, silence: 20_000 }],
+    [
+      "429: busy (trying again in 3 s) 4 s",
+      { phase: "waiting", response: { notice: "429: busy (trying again in 3 s)" } },
+      { elapsed: 4 },
+    ],
+    ["Stopped", { response: { status: "INCOMPLETE", notice: "busy" } }, {}],
     ["Stopping…", { phase: "answering" }, { pending: "stop" }],
     ["Resuming…", { response: { status: "INCOMPLETE" } }, { pending: "resume" }],
     ["Stopped", { response: { status: "INCOMPLETE" } }, { elapsed: 9 }],
@@ -101,6 +107,12 @@ describe("the figures", () => {
     expect(list({ response, timing: { ttft: 1 }, continued: true }, 9).join()).not.toContain(
       "tokens/s",
     );
+  });
+
+  it("tell how an answer went on", () => {
+    const response = { status: "FINISHED", continuation: "asked" };
+    expect(list({ response }, 2)).toContain("continued by asking");
+    expect(list({ response: { ...response, continuation: "sideways" } }, 2)).toEqual(["total 2 s"]);
   });
 
   it("do not run while the answer does", () => {
