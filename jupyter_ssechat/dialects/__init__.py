@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .anthropic_messages import AnthropicMessages
 from .body import Body
 from .deepseek import DeepSeek
 from .dialect import Abilities, Call, Dialect, Manners
@@ -12,6 +13,7 @@ from .registry import DIALECTS
 __all__ = [
     "DIALECTS",
     "Abilities",
+    "AnthropicMessages",
     "Body",
     "Call",
     "DeepSeek",
