@@ -28,6 +28,9 @@ from .relay import Relay
 KEEP_ALIVE = comment("keep-alive")
 DONE = encode(data="[DONE]")
 NOTICE = "response/notice"
+CLOSED = Fault(
+    status=503, type="gateway_closed", message="the gateway was shut down before the answer was complete"
+)
 
 
 def json_response(content: object) -> Response:
@@ -41,25 +44,35 @@ def refused(fault: Fault) -> Response:
 
 
 class Outlet:
-    """Where an answer goes: one response, or events that come by and by; `begun` once there is no way back."""
+    """Where an answer goes: one response, or events that come by and by."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self.begun = False
+        self._begun = self._ended = False
 
     async def respond(self, response: Response) -> None:
         """Send a response, whole."""
-        self.begun = True
+        self._ended = True
         await response(self._scope, self._receive, self._send)
 
     async def write(self, data: bytes, *, more: bool = True) -> None:
         """Send a piece of an event stream, after the head of it; waits while the reader is slow."""
-        if not self.begun:
-            self.begun = True
+        self._ended = not more
+        if not self._begun:
+            self._begun = True
             await self._send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
+
+    async def fail(self, fault: Fault) -> None:
+        """Say what is wrong, and that nothing more comes; without effect on an answer that has ended."""
+        if self._ended:
+            return
+        if self._begun:
+            await self.write(_event(fault.to_wire()) + DONE, more=False)
+        else:
+            await self.respond(refused(fault))
 
 
 class ChatAnswer(ABC):
@@ -71,14 +84,20 @@ class ChatAnswer(ABC):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, unless the reader leaves before."""
-        answering = asyncio.ensure_future(self._answer(Outlet(scope, receive, send)))
+        outlet = Outlet(scope, receive, send)
+        answering = asyncio.ensure_future(self._answer(outlet))
         leaving = asyncio.ensure_future(left(receive))
         try:
             await asyncio.wait([answering, leaving], return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            await outlet.fail(CLOSED)  # first, for there may be no next turn of the loop
+            raise
         finally:
             answering.cancel()
             leaving.cancel()
             await asyncio.gather(answering, leaving, return_exceptions=True)
+        if not answering.cancelled():
+            answering.result()
 
     async def _answer(self, outlet: Outlet) -> None:
         with self._metrics.reader("chat") as reader, self._metrics.open_stream("chat") as guard:
@@ -105,8 +124,10 @@ class WholeAnswer(ChatAnswer):
     async def _tell(self, relay: Relay, outlet: Outlet, guard: StreamGuard) -> Fault | None:
         message = Message()
         fault = await _collected(message, relay, guard)
-        whole = completion(message, self._label) if fault is None else None
-        await outlet.respond(json_response(whole) if fault is None else refused(fault))
+        if fault is None:
+            await outlet.respond(json_response(completion(message, self._label)))
+        else:
+            await outlet.fail(fault)
         return fault
 
 
@@ -140,10 +161,8 @@ class StreamedAnswer(ChatAnswer):
             fault = fault_of(error, begun=self._chunks.begun)
         if fault is None:
             await outlet.write(DONE, more=False)
-        elif outlet.begun:
-            await outlet.write(_event(fault.to_wire()) + DONE, more=False)
         else:
-            await outlet.respond(refused(fault))
+            await outlet.fail(fault)
         return fault
 
     async def _pass_on(self, relay: Relay, outlet: Outlet, guard: StreamGuard) -> None:
