@@ -19,12 +19,23 @@ from jupyter_ssechat.gateway.bodies import (
     Nothing,
     OfMessage,
     OfSession,
+    PlainMessage,
     Regenerate,
     StopStream,
     checked_images,
 )
 
-KINDS = [Nothing, OfSession, OfMessage, StopStream, Completion, EditMessage, Regenerate, Continue]
+KINDS = [
+    Nothing,
+    OfSession,
+    OfMessage,
+    StopStream,
+    Completion,
+    EditMessage,
+    Regenerate,
+    Continue,
+    PlainMessage,
+]
 LEAST: dict[type[Any], dict[str, Any]] = {
     Nothing: {},
     OfSession: {"chat_session_id": "s"},
@@ -34,6 +45,7 @@ LEAST: dict[type[Any], dict[str, Any]] = {
     EditMessage: {"chat_session_id": "s", "message_id": 1, "prompt": "hello"},
     Regenerate: {"chat_session_id": "s", "child_message_id": 2},
     Continue: {"chat_session_id": "s", "message_id": 2},
+    PlainMessage: {"message": "hello"},
 }
 ASKING: dict[str, Any] = {
     "thinking_enabled": True,

@@ -18,6 +18,7 @@ from .envelope import envelope_response, refusal, refuse
 from .metrics import Metrics
 from .openai_api import OpenAIAPI
 from .patch_api import PatchAPI
+from .plain_api import PlainAPI
 
 KEEP_ALIVE_SECONDS = 15.0
 
@@ -36,6 +37,7 @@ def create_app(
             Route(HEALTH, _health, methods=["GET"]),
             Route("/metrics", _figures_of(metrics), methods=["GET"]),
             *PatchAPI(conversations, keep_alive).routes(),
+            *PlainAPI(conversations, keep_alive).routes(),
             *OpenAIAPI(conversations.upstream, keep_alive, metrics).routes(),
         ],
         middleware=[Middleware(Guard, access)],

@@ -88,6 +88,12 @@ class Continue(Asking, frozen=True, forbid_unknown_fields=True, kw_only=True):
     fallback_to_resume: bool = False
 
 
+class PlainMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A message for a stream that a browser reads."""
+
+    message: str
+
+
 def read(raw: bytes, kind: type[Body]) -> Body:
     """Read a request body as `kind`; InvalidRequest names the field that is wrong."""
     try:
