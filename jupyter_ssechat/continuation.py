@@ -6,20 +6,24 @@ from .patches import Patch
 
 CONTENT = "response/content"
 SHORTEST = 12
+SHORTEST_HAN = 4
+SHORTEST_WORD = 3
 LONGEST = 400
 
 
 class Overlap:
     """Drops from a continuation the words that the model says twice.
 
-    The text before the cut is never altered; an overlap below 12 characters may be chance and stays.
-    Holds back at most as much text as could still be repetition.
+    The text before the cut is never altered. What repeats 12 characters is no chance, nor are 4 of Chinese, nor a
+    whole word right after itself, with no blank between; all that is shorter stays. Holds back at most as much
+    text as could still be repetition.
     """
 
     def __init__(self, before: str) -> None:
         self._tail = before[-LONGEST:]
         self._held = ""
-        self._open = len(self._tail) >= SHORTEST
+        self._said = self._tail.rstrip()
+        self._open = bool(self._said)
 
     def trim(self, patches: list[Patch]) -> list[Patch]:
         """Pass patches on, with the text that may be repetition held back."""
@@ -37,7 +41,7 @@ class Overlap:
         return passed
 
     def _decide(self) -> list[Patch]:
-        undecided = len(self._held) < len(self._tail) and self._held in self._tail
+        undecided = self._held in self._tail
         return [] if undecided else self.rest()
 
     def rest(self) -> list[Patch]:
@@ -45,7 +49,26 @@ class Overlap:
         if not self._open:
             return []
         self._open = False
-        longest = min(len(self._held), len(self._tail))
-        cut = next((n for n in range(longest, SHORTEST - 1, -1) if self._tail.endswith(self._held[:n])), 0)
-        text, self._held = self._held[cut:], ""
+        text, self._held = self._without_repetition(self._held), ""
         return [Patch(CONTENT, "APPEND", text)] if text else []
+
+    def _without_repetition(self, text: str) -> str:
+        for n in range(min(len(text), len(self._tail)), 0, -1):
+            if self._tail.endswith(text[:n]) and self._is_no_chance(self._tail, text, n):
+                return text[n:]
+            if self._said.endswith(text[:n]) and self._is_no_chance(self._said, text, n):
+                return self._after_blanks(text[n:])
+        return text
+
+    def _is_no_chance(self, before: str, text: str, n: int) -> bool:
+        """Whether the first `n` characters of `text` repeat the end of `before` on purpose."""
+        repeated = text[:n]
+        if n >= SHORTEST or (n >= SHORTEST_HAN and all(char >= "\u2e80" for char in repeated)):
+            return True
+        glued = repeated[0].isalnum() and repeated[-1].isalnum() and not before[-n - 1 : -n].isalnum()
+        return n >= SHORTEST_WORD and glued and not text[n : n + 1].isalnum()
+
+    def _after_blanks(self, text: str) -> str:
+        """The rest after repeated words, without the blanks that stand already behind those."""
+        blanks = self._tail[len(self._said) :]
+        return text.removeprefix(blanks)

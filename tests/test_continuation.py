@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from jupyter_ssechat.continuation import LONGEST, SHORTEST, Overlap
+from jupyter_ssechat.continuation import LONGEST, SHORTEST, SHORTEST_WORD, Overlap
 from jupyter_ssechat.message import finished, stopped
 from jupyter_ssechat.patches import Patch
 
@@ -38,9 +39,22 @@ def text_of(patches: list[Patch]) -> str:
 
 
 def repetition(before: str, continuation: str) -> int:
-    """How long the longest repetition is, looked for in the plainest way."""
-    lengths = range(SHORTEST, min(len(before), len(continuation), LONGEST) + 1)
-    return max((n for n in lengths if before.endswith(continuation[:n])), default=0)
+    """How much of a continuation goes, found in the plainest way."""
+    tail = before[-LONGEST:]
+    for n in range(min(len(tail), len(continuation)), 0, -1):
+        for end in (tail, tail.rstrip()):
+            if end.endswith(continuation[:n]) and no_chance(end[: len(end) - n], continuation, n):
+                rest, blanks = continuation[n:], tail[len(end) :]
+                return n + (len(blanks) if rest.startswith(blanks) else 0)
+    return 0
+
+
+def no_chance(before: str, continuation: str, n: int) -> bool:
+    if n >= SHORTEST:
+        return True
+    word = re.fullmatch(r"[^\W_](.*[^\W_])?", continuation[:n], re.S) is not None
+    starts, ends = not before[-1:].isalnum(), not continuation[n : n + 1].isalnum()
+    return n >= SHORTEST_WORD and word and starts and ends
 
 
 @given(st.text(min_size=SHORTEST), st.text(), st.integers(SHORTEST, LONGEST), st.lists(st.integers(0)))
@@ -69,6 +83,29 @@ def test_a_repetition_too_short_to_be_sure_of_stays(length: int, rest: str) -> N
     assert trimmed(WORDS, list(continuation)) == continuation
 
 
+@pytest.mark.parametrize(
+    ("before", "continuation", "left"),
+    [
+        ("The quick brown", "brown fox", " fox"),
+        ("The quick brown ", "brown fox", "fox"),
+        ("The quick brown\n\n", "brown fox", " fox"),
+        ("say bye", " bye", " bye"),
+        ("1, 2, 3", "3, 4", "3, 4"),
+        ("in the mid", "middle of", "middle of"),
+        ("in the amid", "mid of", "mid of"),
+        ("so it is", "is it", "is it"),
+        ("今天天气很好", "天气很好，所以", "，所以"),
+        ("今天天气很好", "很好，所以", "很好，所以"),
+        ("def f(", "f(x)", "f(x)"),
+        ("   ", "   x", "   x"),
+    ],
+)
+def test_a_word_said_twice_without_a_blank_between_is_no_chance(
+    before: str, continuation: str, left: str
+) -> None:
+    assert trimmed(before, [continuation]) == trimmed(before, list(continuation)) == left
+
+
 @given(texts, texts, st.integers(0, 40))
 def test_what_has_been_given_out_and_what_is_held_is_always_all_that_came(
     before: str, rest: str, length: int
@@ -86,10 +123,10 @@ def test_a_repetition_is_found_in_a_long_answer(length: int) -> None:
     assert trimmed(before, list(f"{before[-length:]} and on")) == " and on"
 
 
-@pytest.mark.parametrize("before", ["", "short", "eleven char"])
-def test_after_hardly_any_text_nothing_is_held_back(before: str) -> None:
+@pytest.mark.parametrize("before", ["", "  \n"])
+def test_after_no_text_nothing_is_held_back(before: str) -> None:
     overlap = Overlap(before)
-    patches = [Patch(CONTENT, "APPEND", before or "x")]
+    patches = [Patch(CONTENT, "APPEND", "x")]
     assert overlap.trim(patches) == patches
     assert overlap.rest() == []
 
@@ -98,7 +135,7 @@ def test_text_that_is_no_repetition_is_given_out_with_the_token_that_shows_it() 
     overlap = Overlap("The quick brown fox")
     assert overlap.trim([Patch(CONTENT, "APPEND", "qui")]) == []
     assert overlap.trim([Patch(CONTENT, "APPEND", "et")]) == [Patch(CONTENT, "APPEND", "quiet")]
-    assert overlap.trim([Patch(CONTENT, "APPEND", "brown")]) == [Patch(CONTENT, "APPEND", "brown")]
+    assert overlap.trim([Patch(CONTENT, "APPEND", "fox")]) == [Patch(CONTENT, "APPEND", "fox")]
 
 
 def test_all_other_patches_pass_and_the_text_comes_before_the_end() -> None:
