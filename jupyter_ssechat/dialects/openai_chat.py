@@ -332,8 +332,9 @@ def complaint(error: Any) -> tuple[str, str]:
     """Read what stands in an ``error``: (type, message) of an object, or of plain words."""
     fields = as_object(error)
     named = [name for name in (fields.get("type"), fields.get("code")) if name]
-    # The type "error" says nothing that is not known.
-    kind = next((name for name in named if name != "error"), named[0] if named else "upstream_error")
+    # The type "error" says nothing that is not known; litellm spells a missing one.
+    telling = [name for name in named if name not in ("error", "None")]
+    kind = next(iter([*telling, *named]), "upstream_error")
     said = fields.get("message") or fields.get("detail") or (error if isinstance(error, str) else None)
     return str(kind), excerpt(str(said or SILENT), 500)
 
