@@ -363,6 +363,23 @@ def test_a_signal_ends_every_stream_with_a_terminal_status_and_then_the_process(
     assert "Traceback" not in err
 
 
+def test_a_signal_ends_an_openai_stream_with_an_error_that_its_clients_raise(serve: Serve) -> None:
+    server = serve("--pace", "50")
+    with (
+        httpx.Client(trust_env=False, timeout=30) as http,
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key=server.token, http_client=http) as client,
+        client.chat.completions.create(
+            model="demo", messages=[{"role": "user", "content": "x"}], stream=True
+        ) as chunks,
+    ):
+        next(chunks)
+        server.process.send_signal(signal.SIGTERM)
+        with pytest.raises(openai.APIError, match="the gateway was shut down"):
+            list(chunks)
+    status, _, err = server.ended()
+    assert (status, "Traceback" in err) == (0, False)
+
+
 def test_an_idle_server_ends_at_a_signal_though_connections_are_open(serve: Serve) -> None:
     server = serve()
     assert server.http.get("/").status_code == 200

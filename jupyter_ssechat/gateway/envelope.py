@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from ..errors import GatewayError
 from ..wire_json import dumps
+from .openai_error import INVALID, Fault
 
 
 def envelope(
@@ -44,7 +45,8 @@ def refuse(
     """Say no to a call of `path`, in the words of those who call there."""
     content = envelope(code=code, biz_code=biz_code, message=message)
     if path.startswith("/v1/"):
-        content["error"] = openai_error(status, message)
+        kind = "internal_error" if status >= 500 else INVALID
+        content |= Fault(status=status, type=kind, message=message).to_wire()
     return _answer(status, content, headers)
 
 
@@ -53,12 +55,6 @@ def refusal(error: GatewayError, path: str = "") -> Response:
     wait = error.retry_after
     headers = {} if wait is None else {"retry-after": str(math.ceil(wait))}
     return refuse(path, error.status, str(error), code=error.code, biz_code=error.biz_code, headers=headers)
-
-
-def openai_error(status: int, message: str) -> dict[str, object]:
-    """The ``error`` of an OpenAI answer, told by the HTTP status."""
-    kind = "internal_error" if status >= 500 else "invalid_request_error"
-    return {"message": message, "type": kind, "param": None, "code": status}
 
 
 def _answer(status: int, content: object, headers: Mapping[str, str] | None = None) -> Response:

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Generator
 from types import TracebackType
+from typing import Any
 
 import uvicorn
 
@@ -49,6 +50,17 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _Calls:
+    """The app for uvicorn: a call that it cancels as it goes has told its caller why, and is no error to log."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._app(scope, receive, send)
+
+
 class Gateway:
     """A gateway in this process, at `url`, from its creation until `close()`.
 
@@ -75,7 +87,7 @@ class Gateway:
         self.access.port = self._socket.getsockname()[1]
         self.url = f"http://{_reachable(host)}:{self.access.port}"
         config = uvicorn.Config(
-            create_app(self._conversations, self.access, self.metrics, keep_alive=keep_alive),
+            _Calls(create_app(self._conversations, self.access, self.metrics, keep_alive=keep_alive)),
             log_config=None,
             log_level="error",
             access_log=False,
