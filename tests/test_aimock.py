@@ -47,9 +47,9 @@ class Wire:
         return Chat(server.url + self.path, model="m", **options)
 
 
-WIRES = [
-    Wire("openai_chat", "", opening=1, opening_thought=0, unfinished=6),
-]
+CHAT = Wire("openai_chat", "", opening=1, opening_thought=0, unfinished=6)
+RESPONSES = Wire("openai_responses", "/responses", opening=4, opening_thought=4, unfinished=12)
+MESSAGES = Wire("anthropic_messages", "/messages", opening=2, opening_thought=2, unfinished=8)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -58,7 +58,7 @@ def _closed_in_the_end() -> Iterator[None]:
     close_embedded()
 
 
-@pytest.fixture(params=WIRES, ids=lambda wire: wire.dialect)
+@pytest.fixture(params=[CHAT, RESPONSES, MESSAGES], ids=lambda wire: wire.dialect)
 def wire(request: pytest.FixtureRequest) -> Wire:
     """Each wire in turn."""
     return request.param
@@ -100,6 +100,12 @@ def test_thinking_answer_and_usage_arrive_whole(serve: Serve, wire: Wire) -> Non
     assert reply.ttft is not None and 0 < reply.ttft <= reply.elapsed
 
 
+def test_a_dialect_may_be_named(serve: Serve, wire: Wire) -> None:
+    server = serve(reply_with({"content": SKY}))
+    assert Chat(server.url, dialect=wire.dialect, model="m").ask("x").content == SKY
+    assert server.journal()[0].path == "/v1" + (wire.path or "/chat/completions")
+
+
 def test_characters_that_the_server_cuts_in_half_are_whole(serve: Serve, wire: Wire) -> None:
     text = "aé😀b👨‍👩‍👧\u2028—"
     server = serve(reply_with({"content": text, "reasoning": text}, chunkSize=1))
@@ -122,18 +128,42 @@ def test_where_no_model_is_named_the_offered_ones_are(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "status", "finish_reason"),
+    ("wire", "said", "status", "finish_reason"),
     [
-        ("stop", "finished", "stop"),
-        ("length", "finished", "length"),
-        ("content_filter", "filtered", "content_filter"),
+        (CHAT, "length", "finished", "length"),
+        (CHAT, "content_filter", "filtered", "content_filter"),
+        (MESSAGES, "length", "finished", "length"),
+        (MESSAGES, "refusal", "filtered", "content_filter"),
     ],
+    ids=lambda value: value.dialect if isinstance(value, Wire) else None,
 )
 def test_an_answer_ends_for_the_reason_that_the_server_gives(
     serve: Serve, wire: Wire, said: str, status: str, finish_reason: str
 ) -> None:
     reply = wire.chat(serve(reply_with({"content": SKY, "finishReason": said}))).ask("x")
     assert (reply.status, reply.finish_reason, reply.content) == (status, finish_reason, SKY)
+
+
+@pytest.mark.parametrize(("said", "error"), [("length", "incomplete"), ("content_filter", "failed")])
+def test_a_response_that_is_not_whole_for_no_reason_told_fails_and_keeps_its_text(
+    serve: Serve, said: str, error: str
+) -> None:
+    """aimock says so in a ``response.completed`` whose status is another, and tells no reason."""
+    reply = RESPONSES.chat(serve(reply_with({"content": SKY, "finishReason": said}))).ask("x")
+    assert (reply.status, reply.finish_reason, reply.content) == ("failed", "error", SKY)
+    assert reply.error is not None and error in reply.error.message
+
+
+def test_a_search_that_the_server_made_itself_is_no_end_and_no_text(serve: Serve) -> None:
+    reply = RESPONSES.chat(serve(reply_with({"content": SKY, "webSearches": ["sky"]}))).ask("x")
+    assert (reply.status, reply.finish_reason, reply.content) == ("finished", "stop", SKY)
+
+
+def test_thinking_that_the_server_keeps_secret_is_left_out(serve: Serve) -> None:
+    secret = {"redactedThinking": ["c2VjcmV0"], "reasoningSignature": "signature"}
+    server = serve(reply_with({"content": SKY, "reasoning": THOUGHT, **secret}))
+    reply = MESSAGES.chat(server).ask("x")
+    assert (reply.status, reply.thinking, reply.content) == ("finished", THOUGHT, SKY)
 
 
 @pytest.mark.parametrize("text", ["", SKY])
