@@ -20,11 +20,13 @@ TOOL_CALLS = "response/tool_calls"
 
 # Ours are few (protocols section 6): every other word of a server says that the answer is complete.
 _REASONS = {"tool_calls": "tool_calls", "function_call": "tool_calls"}
-_CUT = {"length", "max_tokens", "model_length"}
+_CUT = {"length", "max_tokens", "model_length", "model_context_window_exceeded"}
+_FILTERED = {"content_filter", "safety", "sensitive", "blocklist", "prohibited_content"}
 _FAILURES = {
     "insufficient_system_resource": "the model server ran out of resources",
     "error": "the model server failed in mid-answer",
     "abort": "the model server aborted the answer",
+    "network_error": "the model server lost its connection to the model",
 }
 
 
@@ -137,7 +139,7 @@ class OpenAIChat(Dialect):
             return patches + self._fail(*error)
         reason = choice.get("finish_reason")
         if isinstance(reason, str) and reason:
-            self._reason = reason
+            self._reason = reason.lower()
         # Some servers repeat the usage on every chunk: tell it at the end, not with each token.
         return patches + self._tell_usage() if self._reason is not None else patches
 
@@ -164,8 +166,9 @@ class OpenAIChat(Dialect):
         return patches + self._calls.feed(delta)
 
     def _note_usage(self, chunk: dict[str, Any]) -> None:
-        groq = as_object(chunk.get("x_groq"))
-        usage = as_object(chunk.get("usage")) or as_object(groq.get("usage"))
+        # Groq and Moonshot put it elsewhere as well, or only there.
+        places = (chunk, as_object(chunk.get("x_groq")), _first_choice(chunk))
+        usage = next((found for place in places if (found := as_object(place.get("usage")))), None)
         if usage:
             self._usage = usage
 
@@ -186,7 +189,7 @@ class OpenAIChat(Dialect):
             return self._fail(reason, _FAILURES[reason])
         self._ended = True
         seal = finished("length" if reason in _CUT else _REASONS.get(reason, "stop"))
-        if reason == "content_filter":
+        if reason in _FILTERED:
             seal = filtered()
         return self._tags.flush() + self._tell_usage() + seal
 

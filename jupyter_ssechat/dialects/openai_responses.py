@@ -46,11 +46,6 @@ _FOR_THE_CLIENT = {
     "apply_patch_call",
     "mcp_approval_request",
 }
-_INCOMPLETE = {
-    "max_output_tokens": "length",
-    "max_tokens": "length",
-    "content_filter": "content_filter",
-}
 _LONGEST_ID = 1024
 STREAMED = -1
 
@@ -237,12 +232,9 @@ class OpenAIResponses(Dialect):
 
     def _text(self, slot: str, place: str, index: int, text: str, *, is_done: bool) -> list[Patch]:
         """Show a delta, or a whole part whose deltas never came."""
-        instead = f"{place}.{_INSTEAD.get(slot)}"
-        if (
-            not text
-            or instead in self._told.parts
-            or not self._told.is_news(f"{place}.{slot}", index, is_done)
-        ):
+        if not text or f"{place}.{_INSTEAD.get(slot)}" in self._told.parts:
+            return []
+        if not self._told.is_news(f"{place}.{slot}", index, is_done):
             return []
         # The parts of a summary are paragraphs; those of a message or of a reasoning are one text.
         gap = self._told.gap(_KINDS[slot], f"{place}.{index}" if slot == "summary" else place)
@@ -299,19 +291,21 @@ class OpenAIResponses(Dialect):
         kind = status if status in _ENDS else kind
         patches = self._begin(response) + self._rest(response) + _usage(as_object(response.get("usage")))
         reason = as_text(as_object(response.get("incomplete_details")).get("reason"))
-        if kind == "failed" or (kind == "incomplete" and reason not in _INCOMPLETE):
-            error = response.get("error") or {"type": reason or kind, "message": f"the response is {kind}"}
-            return patches + self._fail(*complaint(error))
-        self._ended = True
-        match kind:
-            case "incomplete":
-                return patches + (
-                    filtered() if _INCOMPLETE[reason] == "content_filter" else finished("length")
-                )
-            case "cancelled":
-                return patches + stopped()
+        match kind, reason:
+            case "completed", _:
+                seal = finished("tool_calls" if self._told.asks else "stop")
+            case "incomplete", "max_output_tokens" | "max_tokens":
+                seal = finished("length")
+            case "incomplete", "content_filter":
+                seal = filtered()
+            case "cancelled", _:
+                seal = stopped()
             case _:
-                return patches + finished("tool_calls" if self._told.asks else "stop")
+                error = response.get("error")
+                said = {"type": reason or kind, "message": f"the response is {kind}"}
+                return patches + self._fail(*complaint(error or said))
+        self._ended = True
+        return patches + seal
 
     def _rest(self, response: dict[str, Any]) -> list[Patch]:
         """Show what the whole response has of a kind of which nothing was told."""
