@@ -11,7 +11,7 @@ MAKEFLAGS += --no-print-directory
 export npm_config_save = false
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench pictures lint format dist pins clean tools browser kernels js-check
+.PHONY: help demo test soak bench pictures reference lint format dist pins clean tools browser kernels js-check
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -31,6 +31,9 @@ bench: .venv/.test $(BUNDLE) ## run the benchmarks; prints a table and JSON
 
 pictures: browser .venv/.test $(BUNDLE) kernels ## take the pictures of the README anew
 	SSECHAT_SHOTS=docs $(BIN)/pytest tests/test_notebook.py -k demo
+
+reference: .venv/.test ## write the pages of docs/ that are made from the code
+	$(BIN)/python scripts/reference.py
 
 lint: .venv/.test ## ruff and pyright
 	$(BIN)/ruff check

@@ -135,6 +135,7 @@ class Kernel:
         self.log_path = log
         self.cells: dict[str, Cell] = {}
         self.comms: dict[str, Comm] = {}
+        self._typed: list[str] = []
         self._subshells: dict[str, str | None] = {}
         self._manager = KernelManager(kernel_name=kernel_name(kind))
         with log.open("wb") as sink:
@@ -226,7 +227,17 @@ class Kernel:
                 )
             self._take_in(0.05)
 
+    def type_in(self, *answers: str) -> None:
+        """What is typed when the kernel next asks, one answer for each question."""
+        self._typed += answers
+
+    def _take_questions(self) -> None:
+        while self._client.stdin_channel.msg_ready():
+            self._client.get_stdin_msg(timeout=1)
+            self._client.input(self._typed.pop(0))
+
     def _take_in(self, timeout: float) -> None:
+        self._take_questions()
         self._take_replies()
         try:
             message = self._client.get_iopub_msg(timeout=timeout)

@@ -13,6 +13,7 @@ from .servers import CUT, Pause, Script, answer, chunk, finish, model_server
 
 Kernels = Callable[[str], Kernel]
 VIEW = "application/vnd.jupyter.widget-view+json"
+PNG = b"\x89PNG\r\n\x1a\n a dot"
 AT_ONCE = "%config ChatMagics.pace = 0"
 
 
@@ -376,6 +377,61 @@ def test_options_reach_the_model_server(newest: Kernel) -> None:
     body = server.requests[0]
     assert (body["model"], body["temperature"], body["stop"]) == ("big", 0.5, ["x"])
     assert body["messages"][0] == {"role": "system", "content": "be brief, please"}
+
+
+def test_the_common_options_have_names_of_their_own(newest: Kernel) -> None:
+    with model_server(answer("ok")) as server:
+        use(newest, server.url)
+        options = "--effort low -t 0.5 --max-tokens 9 --stop one --stop two"
+        assert newest.run(f"%%chat {options}\nhello").error is None
+    asked = server.requests[0]
+    assert (asked["reasoning_effort"], asked["temperature"], asked["max_tokens"]) == ("low", 0.5, 9)
+    assert asked["stop"] == ["one", "two"]
+
+
+def test_a_picture_is_sent_from_a_variable_and_stays_with_its_turn(newest: Kernel) -> None:
+    with model_server(answer("a dot")) as server:
+        use(newest, server.url)
+        newest.run(f"dot = {PNG!r}")
+        assert newest.run("%%chat --image dot\nwhat is this?", cell_id="a").error is None
+        newest.run("%%chat\nand now?", cell_id="b")
+        newest.run("%%chat --image dot\nwhat is this?", cell_id="a")
+        newest.run("%%chat --image dot --image dot\nwhat is this?", cell_id="a")
+    pictures = [json.dumps(asked["messages"]).count("data:image/png;base64") for asked in server.requests]
+    assert pictures == [1, 1, 1, 2]
+
+
+def test_a_profile_at_another_address_is_asked_in_its_own_manner(newest: Kernel) -> None:
+    with model_server(answer("ok"), models=["one", "two"]) as server:
+        assert "using" in newest.run(f"%chat use vllm {server.url} -m one").text
+        assert newest.run("%chat models").text.split() == ["one", "two"]
+        status = newest.run("%chat status").text
+        assert server.url in status and "openai_chat" in status and "key:" in status
+        newest.run("%%chat --no-thinking\nhello")
+    assert server.requests[0]["chat_template_kwargs"] == {"enable_thinking": False}
+
+
+def test_use_alone_lists_the_profiles(newest: Kernel) -> None:
+    listed = newest.run("%chat use").text
+    assert all(name in listed for name in ("ollama", "vllm", "openai", "deepseek", "ANTHROPIC_API_KEY"))
+
+
+def test_a_key_is_typed_in_and_kept_from_all_eyes(newest: Kernel) -> None:
+    with model_server(answer("ok")) as server:
+        newest.type_in("sk-typed-in-7")
+        used = newest.run(f"%chat use {server.url} --ask-key")
+        assert used.error is None
+        shown = [used, newest.run("%chat status"), newest.run("%%chat\nhello")]
+        assert server.request_headers[-1]["authorization"] == "Bearer sk-typed-in-7"
+        newest.run(f"%config ChatMagics.url = '{server.url}'")
+    assert "typed in" in shown[1].text
+    assert "sk-typed" not in str(shown)
+
+
+def test_a_key_that_nobody_can_type_in_is_asked_for_by_the_name_of_its_variable(newest: Kernel) -> None:
+    cell = newest.run("%chat use openai", allow_stdin=False)
+    assert cell.error is not None and "set the environment variable OPENAI_API_KEY" in cell.error
+    assert len(cell.error.strip().splitlines()) == 1
 
 
 def test_a_key_is_read_from_the_environment_and_never_shown(newest: Kernel) -> None:
