@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,8 +14,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from jupyter_ssechat.errors import BadInput
 from jupyter_ssechat.gateway import access as module
 from jupyter_ssechat.gateway.access import LOOPBACK, VIEW_PATHS, Access, Grant, Guard
+from jupyter_ssechat.gateway.server import Gateway
+from jupyter_ssechat.upstream import Demo
 
 from .servers import Served
 
@@ -22,6 +26,8 @@ TOKEN = "the-secret-of-this-gateway"
 PAGE = "http://127.0.0.1:8888"
 STOP = "/api/v0/chat/stop_stream"
 HISTORY = "/api/v0/chat/history_messages"
+NAMED = "https://page.example"
+CHAT = "/v1/chat/completions"
 ABOUT = {"chat_session_id": "s", "message_id": 2}
 
 
@@ -29,7 +35,8 @@ class Guarded:
     """An app behind the guard that answers with what it was asked."""
 
     def __init__(self) -> None:
-        self.access = Access(TOKEN, allowed_hosts=("Chat.Example.org", "chat.example.org:8443"))
+        hosts = ("Chat.Example.org", "chat.example.org:8443", "fd00::1")
+        self.access = Access(TOKEN, allowed_hosts=hosts, origins=(NAMED, "HTTP://Other.Example:80"))
         self.asked: list[tuple[str, str, bytes]] = []
         routes = [Route("/{rest:path}", self._answer, methods=["GET", "POST", "OPTIONS"])]
         self._served = Served(Guard(Starlette(routes=routes), self.access))
@@ -131,6 +138,91 @@ def test_no_path_is_open(guarded: Guarded, path: str) -> None:
     assert guarded.http.options(path, headers={"origin": PAGE}).status_code == 401
 
 
+@pytest.mark.parametrize("token", ["a b", "tökén", "line\nbreak", "\x7f"])
+def test_a_token_that_cannot_stand_in_a_header_is_refused(token: str) -> None:
+    with pytest.raises(BadInput, match="cannot stand in a header") as error:
+        Access(token)
+    assert token not in str(error.value)
+
+
+# ---- what needs no token ----
+
+
+@pytest.mark.parametrize("host", ["any.name", "127.0.0.1", ""])
+def test_the_health_is_told_to_everybody_under_any_name(guarded: Guarded, host: str) -> None:
+    assert guarded.http.get("/health", headers={"host": host}).status_code == 200
+    assert guarded.asked == [("GET", "/health", b"")]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/health"),
+        ("OPTIONS", "/health"),
+        ("GET", "/health/"),
+        ("GET", "/healthy"),
+        ("GET", "/metrics"),
+    ],
+)
+def test_nothing_else_is(guarded: Guarded, method: str, path: str) -> None:
+    assert guarded.http.request(method, path).status_code == 401
+    assert guarded.asked == []
+
+
+def test_a_stream_of_its_own_is_its_own_token(guarded: Guarded) -> None:
+    path = "/ai/chat/stream/3f2b8c1e-0f3a-4f0e-9f5b-a1b2c3d4e5f6"
+    assert guarded.http.get(path).status_code == 200
+    assert guarded.asked == [("GET", path, b"")]
+    assert guarded.http.get(path, headers={"host": "evil.example"}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/ai/chat/stream/abc"),
+        ("POST", "/ai/chat/stream/init"),
+        ("OPTIONS", "/ai/chat/stream/abc"),
+        ("GET", "/ai/chat/stream"),
+        ("GET", "/ai/chat/stream/"),
+        ("GET", "/ai/chat/stream?message=x"),
+        ("GET", "/ai/chat/stream/a/b"),
+        ("GET", "/ai/chat/stream/%2e%2e%2fapi"),
+        ("GET", "/ai/chat/stream/abc%0a"),
+        ("GET", "/x/ai/chat/stream/abc"),
+    ],
+)
+def test_what_only_looks_like_one_needs_the_token(guarded: Guarded, method: str, path: str) -> None:
+    assert guarded.http.request(method, path).status_code == 401
+    assert guarded.asked == []
+
+
+# ---- refusals below /v1 ----
+
+
+def test_below_v1_a_refusal_brings_the_error_object_of_openai_beside_the_envelope(guarded: Guarded) -> None:
+    for headers, status in (({}, 401), ({"host": "evil.example"}, 403)):
+        answer = guarded.post(CHAT, {}, **headers)
+        body = answer.json()
+        assert (answer.status_code, set(body)) == (status, {"code", "msg", "data", "error"})
+        assert body["error"] == {
+            "message": body["msg"],
+            "type": "invalid_request_error",
+            "param": None,
+            "code": str(status),
+        }
+        assert set(guarded.post(HISTORY, {}, **headers).json()) == {"code", "msg", "data"}
+
+
+def test_so_does_what_is_not_there() -> None:
+    with Gateway(Demo(pace=0)) as gateway:
+        headers = {"authorization": f"Bearer {gateway.token}"}
+        with httpx.Client(base_url=gateway.url, headers=headers, trust_env=False) as http:
+            missing, wrong, other = http.get("/v1/nowhere"), http.get(CHAT), http.get("/nowhere")
+    assert [missing.status_code, wrong.status_code, wrong.headers["allow"]] == [404, 405, "POST"]
+    assert missing.json()["error"]["code"] == "404" and wrong.json()["error"]["code"] == "405"
+    assert (other.status_code, "error" in other.json()) == (404, False)
+
+
 # ---- the Host ----
 
 
@@ -142,20 +234,164 @@ def test_this_machine_is_served_under_its_names_with_the_port(guarded: Guarded, 
     assert not guarded.access.is_ours(f"{name}:{guarded.access.port + 1}")
 
 
-@pytest.mark.parametrize("host", ["chat.example.org", "CHAT.example.org", "chat.example.org:8443"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "chat.example.org",
+        "CHAT.example.org",
+        "chat.example.org:8443",
+        "chat.example.org:PORT",
+        "[fd00::1]:PORT",
+    ],
+)
 def test_an_allowed_host_is_served_as_it_is_named_whatever_the_case(guarded: Guarded, host: str) -> None:
+    host = host.replace("PORT", str(guarded.access.port))
     assert guarded.post(host=host, authorization=f"Bearer {TOKEN}").status_code == 200
 
 
 @pytest.mark.parametrize(
     "host",
-    ["", "evil.example", "127.0.0.1", "127.0.0.1.evil.example:PORT", "evil@127.0.0.1:PORT", "127.1:PORT"],
+    [
+        "",
+        "evil.example",
+        "127.0.0.1",
+        "127.0.0.1.evil.example:PORT",
+        "evil@127.0.0.1:PORT",
+        "127.1:PORT",
+        "chat.example.org:1",
+        "chat.example.org.evil.example",
+        "evil.chat.example.org",
+        ":PORT",
+    ],
 )
 def test_any_other_host_is_403_whatever_the_token(guarded: Guarded, host: str) -> None:
     host = host.replace("PORT", str(guarded.access.port))
     answer = guarded.post(host=host, authorization=f"Bearer {TOKEN}")
     assert (answer.status_code, answer.json()["code"]) == (403, 40301)
     assert guarded.asked == []
+
+
+@pytest.mark.parametrize(
+    "host", ["", "*", "http://name", "name/path", "name:port", "*.example", "a b", "user@name", "name:123456"]
+)
+def test_what_is_no_host_cannot_be_allowed(host: str) -> None:
+    with pytest.raises(BadInput, match="expected HOST or HOST:PORT"):
+        Access(allowed_hosts=(host,))
+
+
+# ---- pages that were named ----
+
+
+def preflight(guarded: Guarded, origin: str, path: str = CHAT, **more: str) -> httpx.Response:
+    headers = {"origin": origin, "access-control-request-method": "POST"}
+    headers |= {f"access-control-request-{name.replace('_', '-')}": value for name, value in more.items()}
+    return guarded.http.options(path, headers=headers)
+
+
+def words(text: str) -> set[str]:
+    return set(re.split(r", ?", text.lower()))
+
+
+@pytest.mark.parametrize("path", [CHAT, STOP, "/ai/chat/stream/init", "/metrics"])
+def test_a_named_page_may_ask_beforehand_without_a_token(guarded: Guarded, path: str) -> None:
+    answer = preflight(guarded, NAMED, path)
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == NAMED
+    assert answer.headers["access-control-allow-credentials"] == "true"
+    assert words(answer.headers["access-control-allow-methods"]) == {"get", "post"}
+    assert {"origin", "access-control-request-headers"} <= words(answer.headers["vary"])
+    assert guarded.asked == []
+
+
+def test_a_named_page_may_send_what_clients_send(guarded: Guarded) -> None:
+    sent = "authorization,content-type,last-event-id,x-stainless-os,x-stainless-retry-count"
+    allowed = words(preflight(guarded, NAMED, headers=sent).headers["access-control-allow-headers"])
+    assert words(sent) <= allowed
+    for strange in ("x-secret", "x-stainless-;", "*", "x-stainless-" + "x" * 99):
+        answer = preflight(guarded, NAMED, headers=f"authorization, {strange}")
+        assert strange not in words(answer.headers["access-control-allow-headers"])
+
+
+def test_a_public_page_may_reach_this_machine_if_it_was_named(guarded: Guarded) -> None:
+    header = "access-control-allow-private-network"
+    assert preflight(guarded, NAMED, private_network="true").headers[header] == "true"
+    assert header not in preflight(guarded, NAMED).headers
+    assert header not in preflight(guarded, "https://evil.example", private_network="true").headers
+
+
+def test_a_named_page_may_read_answers_and_refusals_and_when_to_come_again(guarded: Guarded) -> None:
+    for token, status in ((TOKEN, 200), ("wrong", 401)):
+        answer = guarded.as_view(token, CHAT, origin=NAMED)
+        assert answer.status_code == status
+        assert answer.headers["access-control-allow-origin"] == NAMED
+        assert answer.headers["access-control-allow-credentials"] == "true"
+        assert "retry-after" in words(answer.headers["access-control-expose-headers"])
+        assert answer.headers["vary"] == "origin"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "null",
+        "*",
+        "http://page.example",
+        "https://page.example:8443",
+        "https://page.example.evil.example",
+        "https://evil-page.example",
+        "https://sub.page.example",
+        "https://page.example/",
+        "HTTPS://PAGE.EXAMPLE",
+        "https://page.exampl",
+        f"{NAMED}, {NAMED}",
+        "",
+    ],
+)
+def test_any_other_page_reads_nothing_and_learns_nothing(guarded: Guarded, origin: str) -> None:
+    asked_before = preflight(guarded, origin, private_network="true", headers="authorization")
+    assert asked_before.status_code == 401
+    answer = guarded.as_view(TOKEN, CHAT, origin=origin)
+    for each in (asked_before, answer):
+        assert not [name for name in each.headers if name.startswith("access-control")]
+        assert each.headers["vary"] == "origin"
+
+
+def test_an_origin_is_taken_as_a_browser_writes_it(guarded: Guarded) -> None:
+    assert preflight(guarded, "http://other.example").status_code == 200
+
+
+def test_answers_depend_on_the_origin_also_where_none_is_told(guarded: Guarded) -> None:
+    assert guarded.post(CHAT, {}, authorization=f"Bearer {TOKEN}").headers["vary"] == "origin"
+
+
+def test_a_named_page_under_a_foreign_host_gets_nothing(guarded: Guarded) -> None:
+    headers = {"origin": NAMED, "host": "evil.example", "access-control-request-method": "POST"}
+    assert guarded.http.options(CHAT, headers=headers).status_code == 403
+    assert guarded.post(CHAT, {}, **headers, authorization=f"Bearer {TOKEN}").status_code == 403
+
+
+def test_a_question_of_a_named_page_that_has_no_token_is_not_answered(guarded: Guarded) -> None:
+    assert guarded.post(CHAT, {}, origin=NAMED).status_code == 401
+    assert guarded.asked == []
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["", "*", "null", "page.example", "https://", "https://page.example/", "https://*.example", "https://a b",
+     "https://user@page.example", "https://page.example?x", "https://page.example:port", "//page.example"],
+)  # fmt: skip
+def test_what_is_no_origin_cannot_be_named(origin: str) -> None:
+    with pytest.raises(BadInput, match="is not an origin; expected SCHEME://HOST"):
+        Access(origins=(origin,))
+
+
+def test_without_named_pages_no_answer_speaks_of_origins() -> None:
+    with Gateway(Demo(pace=0)) as gateway:
+        headers = {"origin": NAMED, "authorization": f"Bearer {gateway.token}"}
+        answer = httpx.get(gateway.url, headers=headers, trust_env=False)
+    assert answer.status_code == 200
+    assert not {name for name in answer.headers if name.startswith("access-control")} | (
+        {"vary"} & set(answer.headers)
+    )
 
 
 # ---- what a live view may do ----
@@ -227,6 +463,12 @@ def test_a_browser_may_ask_beforehand_from_a_known_page_only(guarded: Guarded) -
         assert answer.status_code == 401
         assert not [name for name in answer.headers if name.startswith("access-control")]
     assert guarded.asked == []
+
+
+def test_a_view_that_has_no_origin_is_known_to_nobody(guarded: Guarded) -> None:
+    token = guarded.access.grant("null", "s", 2)
+    answer = guarded.as_view(token, origin="null")
+    assert answer.status_code == 401 and "access-control-allow-origin" not in answer.headers
 
 
 def test_a_rebound_host_gets_nothing_by_a_known_origin(guarded: Guarded) -> None:

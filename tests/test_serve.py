@@ -364,7 +364,7 @@ def test_a_signal_ends_every_stream_with_a_terminal_status_and_then_the_process(
 
 
 def test_a_signal_ends_an_openai_stream_with_an_error_that_its_clients_raise(serve: Serve) -> None:
-    server = serve("--pace", "50")
+    server = serve("--pace", "4")
     with (
         httpx.Client(trust_env=False, timeout=30) as http,
         openai.OpenAI(base_url=f"{server.url}/v1", api_key=server.token, http_client=http) as client,
