@@ -132,7 +132,7 @@ def test_endless_blank_lines_cost_linear_time_and_no_memory() -> None:
 
 
 def test_an_unknown_dialect_is_refused() -> None:
-    with pytest.raises(BadInput, match="expected one of deepseek, openai_chat"):
+    with pytest.raises(BadInput, match="expected one of .*deepseek, .*openai_chat"):
         replay([], "klingon")
 
 

@@ -104,6 +104,8 @@ class Body:
             return self._dialect.ignored(name, comments) if self._dialect else []
         self._on_event(event)
         if self._dialect is None:
+            if event.event == "message" and not event.data:  # says nothing, so also not in which dialect
+                return []
             self._dialect = self._spoken_in(event)
         return self._dialect.feed(event)
 
