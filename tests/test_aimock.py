@@ -34,6 +34,7 @@ class Wire:
 
     Before the first text of an answer it sends `opening` events, before that of a thought `opening_thought`;
     `unfinished` is how many events it has sent of SKY, ten characters each, when only the end is missing.
+    An answer that was cut goes on by `continuation`.
     """
 
     dialect: str
@@ -41,15 +42,20 @@ class Wire:
     opening: int
     opening_thought: int
     unfinished: int
+    continuation: str
 
     def chat(self, server: Aimock, **options: Any) -> Chat:
         """A conversation over this wire, which nothing but the address tells."""
         return Chat(server.url + self.path, model="m", **options)
 
 
-CHAT = Wire("openai_chat", "", opening=1, opening_thought=0, unfinished=6)
-RESPONSES = Wire("openai_responses", "/responses", opening=4, opening_thought=4, unfinished=12)
-MESSAGES = Wire("anthropic_messages", "/messages", opening=2, opening_thought=2, unfinished=8)
+CHAT = Wire("openai_chat", "", opening=1, opening_thought=0, unfinished=6, continuation="asked")
+RESPONSES = Wire(
+    "openai_responses", "/responses", opening=4, opening_thought=4, unfinished=12, continuation="asked"
+)
+MESSAGES = Wire(
+    "anthropic_messages", "/messages", opening=2, opening_thought=2, unfinished=8, continuation="prefill"
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -167,10 +173,15 @@ def test_thinking_that_the_server_keeps_secret_is_left_out(serve: Serve) -> None
 
 
 @pytest.mark.parametrize("text", ["", SKY])
-def test_a_call_of_a_tool_is_the_end_of_the_answer_and_no_text(serve: Serve, wire: Wire, text: str) -> None:
-    call = {"toolCalls": [{"name": "weather", "arguments": {"city": "Ulm"}}]}
-    reply = wire.chat(serve(reply_with({"content": text, **call} if text else call))).ask("x")
+def test_calls_of_tools_are_the_end_of_the_answer_and_no_text(serve: Serve, wire: Wire, text: str) -> None:
+    asked = {"weather": {"city": "Ulm"}, "time": {"zone": "Europe/Zürich"}}
+    calls = [{"name": name, "arguments": given} for name, given in asked.items()]
+    response = {"content": text, "toolCalls": calls} if text else {"toolCalls": calls}
+    reply = wire.chat(serve(reply_with(response, chunkSize=3))).ask("x")
     assert (reply.status, reply.finish_reason, reply.content) == ("finished", "tool_calls", text)
+    functions = [call["function"] for call in reply.tool_calls]
+    assert {one["name"]: json.loads(one["arguments"]) for one in functions} == asked
+    assert all(call["id"] for call in reply.tool_calls)
 
 
 # ---- slow, stopped, cut ----
@@ -242,7 +253,7 @@ def test_an_answer_that_was_cut_is_resumed_with_nothing_lost_and_nothing_twice(
     reply = wire.chat(serve(cut, rest)).ask("x")
     assert reply.content == SKY[:20]
     assert reply.resume().wait(30).content == SKY
-    assert (reply.status, reply.error) == ("finished", None)
+    assert (reply.status, reply.error, reply.continuation) == ("finished", None, wire.continuation)
 
 
 def test_an_answer_that_is_cut_twice_is_resumed_twice(serve: Serve, wire: Wire) -> None:
