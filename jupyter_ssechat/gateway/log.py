@@ -1,8 +1,8 @@
 """Patches → frames → readers: the stream log of one generation (protocols section 4).
 
-Each frame is encoded once. A reader is an index into the list of frames and shares one wake-up with all
-others, so a thousand readers cost a thousand writes and nothing more. A reader attaches in one step: the
-snapshot at this moment, then the frames from this moment on; no gap, no duplicate. Since a late reader
+Each frame is encoded once. A reader is an index into the list of frames, told once of all that is written in
+one turn of the loop, so a thousand readers cost a thousand writes and little more. A reader attaches in one
+step: the snapshot at this moment, then the frames from this moment on; no gap, no duplicate. Since a late reader
 starts from the snapshot, frames that every reader has passed are dropped: memory is bounded by the text and
 by the slowest reader's lag, and a reader that lags too far is detached (it can resume).
 """
@@ -10,7 +10,7 @@ by the slowest reader's lag, and a reader that lags too far is detached (it can 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 from ..patches import Document, Patch, PatchEncoder, snapshot_data
@@ -20,29 +20,49 @@ from .audience import Audience
 
 KEEP_ALIVE = comment("keep-alive")
 MAX_LAG_BYTES = 8 * 2**20
+PIECE_BYTES = 2**16
 TRIM_EVERY = 256
 
 
 class Reader:
-    """One open connection: what it gets first, then its place among the frames."""
+    """One open connection: what it gets first, then its place among the frames.
+
+    `on_more` is called when there is more to take, or when it has ended.
+    """
+
+    __slots__ = ("_first", "_log", "detached", "on_more", "position")
 
     def __init__(self, log: StreamLog, first: bytes, position: int) -> None:
         self._log = log
         self._first = first
         self.position = position
         self.detached = False
+        self.on_more: Callable[[], object] = _nobody
+
+    def take(self) -> bytes:
+        """Return the next piece to send; empty when there is none now."""
+        if first := self._first:
+            self._first = b""
+            return first
+        return b"" if self.detached else self._log.take(self)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing comes any more, once there is nothing to take."""
+        return self.detached or self._log.closed
 
     async def frames(self, keep_alive: float) -> AsyncGenerator[bytes]:
         """Yield bytes to send until the stream ends; a comment after `keep_alive` seconds of silence."""
+        more = asyncio.Event()
+        self.on_more = more.set
         try:
-            yield self._first
-            while not self.detached:
-                wake = self._log.wake
-                if ready := self._log.take(self):
-                    yield ready
-                elif self._log.closed:
+            while True:
+                more.clear()
+                while piece := self.take():
+                    yield piece
+                if self.ended:
                     return
-                elif not await _happens(wake, keep_alive):
+                if not await _happens(more, keep_alive):
                     yield KEEP_ALIVE
         finally:
             self.close()
@@ -68,7 +88,6 @@ class StreamLog:
         self.epoch = epoch
         self.seq = 0
         self.closed = False
-        self.wake = asyncio.Event()
         self._opening = opening
         self._encoder = PatchEncoder()
         self._frames: list[bytes] = []
@@ -76,6 +95,7 @@ class StreamLog:
         self._size = 0
         self._max_lag = max_lag
         self._readers: set[Reader] = set()
+        self._rung = False
         self.audience = audience or Audience()
 
     def write(self, patches: Sequence[Patch]) -> None:
@@ -116,10 +136,14 @@ class StreamLog:
         self.audience.left(reader, whole=self.closed and reader.position == self._end())
 
     def take(self, reader: Reader) -> bytes:
-        """Everything that `reader` has not had, as one piece."""
-        ready = self._frames[reader.position - self._start :]
-        reader.position += len(ready)
-        return ready[0] if len(ready) == 1 else b"".join(ready)
+        """Return what `reader` has not had, as one piece that ends with the frame that fills PIECE_BYTES."""
+        frames, begin, size = self._frames, reader.position - self._start, 0
+        end = begin
+        while end < len(frames) and size < PIECE_BYTES:
+            size += len(frames[end])
+            end += 1
+        reader.position += end - begin
+        return frames[begin] if end == begin + 1 else b"".join(frames[begin:end])
 
     @property
     def readers(self) -> int:
@@ -141,6 +165,7 @@ class StreamLog:
             keep = self._end() - len(self._frames) // 2
             for slow in [reader for reader in self._readers if reader.position < keep]:
                 self.detach(slow)
+                slow.on_more()
             self._drop_until(keep)
 
     def _drop_until(self, position: int) -> None:
@@ -153,9 +178,15 @@ class StreamLog:
         return self._start + len(self._frames)
 
     def _ring(self) -> None:
-        # A fresh Event for those who wait next: nobody has to clear the one that was rung.
-        rung, self.wake = self.wake, asyncio.Event()
-        rung.set()
+        # In the next turn of the loop: a writer in a hurry makes one piece for each reader, and not many.
+        if self._readers and not self._rung:
+            self._rung = True
+            asyncio.get_running_loop().call_soon(self._tell)
+
+    def _tell(self) -> None:
+        self._rung = False
+        for reader in tuple(self._readers):
+            reader.on_more()
 
 
 def opening(ready: dict[str, Any], updated_at: float) -> bytes:
@@ -163,6 +194,10 @@ def opening(ready: dict[str, Any], updated_at: float) -> bytes:
     return encode(event="ready", data=dumps(ready)) + encode(
         event="update_session", data=dumps({"updated_at": updated_at})
     )
+
+
+def _nobody() -> None:
+    """Do nothing: nobody listens yet."""
 
 
 async def _happens(wake: asyncio.Event, seconds: float) -> bool:
