@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +12,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from jupyter_ssechat.errors import BadInput
@@ -20,6 +21,7 @@ from jupyter_ssechat.gateway.access import LOOPBACK, VIEW_PATHS, Access, Grant, 
 from jupyter_ssechat.gateway.server import Gateway
 from jupyter_ssechat.upstream import Demo
 
+from .jupyter_lab import Browser, chromium
 from .servers import Served
 
 TOKEN = "the-secret-of-this-gateway"
@@ -392,6 +394,59 @@ def test_without_named_pages_no_answer_speaks_of_origins() -> None:
     assert not {name for name in answer.headers if name.startswith("access-control")} | (
         {"vary"} & set(answer.headers)
     )
+
+
+# ---- in a browser ----
+
+ASK = """async ([gateway, token]) => {
+  const headers = {"content-type": "application/json", "x-stainless-os": "Linux", authorization: `Bearer ${token}`};
+  const body = JSON.stringify({model: "demo", stream: true, messages: [{role: "user", content: "hello"}]});
+  try {
+    const answer = await fetch(`${gateway}/v1/chat/completions`, {method: "POST", headers, body});
+    return [answer.status, await answer.text()];
+  } catch (error) {
+    return [0, error.name];
+  }
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    executable = chromium()
+    if executable is None:
+        missing = "chromium is not installed"
+        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
+    browser = Browser(executable)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[str]:
+    """The address of an empty page."""
+    served = Served(Starlette(routes=[Route("/", lambda _: HTMLResponse("<title>page</title>"))]))
+    yield served.url
+    served.close()
+
+
+def test_in_a_browser_the_page_that_was_named_reads_a_stream_and_the_same_page_elsewhere_does_not(
+    browser: Browser, site: str
+) -> None:
+    page = browser.new_page({})
+    with Gateway(Demo(pace=0), cors=(site,)) as gateway:
+
+        def ask_from(where: str, token: str) -> tuple[int, str]:
+            browser.do(page.goto(where))
+            status, text = browser.do(page.evaluate(ASK, [gateway.url, token]))
+            return status, text
+
+        status, text = ask_from(site, gateway.token)
+        assert (status, text.splitlines()[-2]) == (200, "data: [DONE]")
+        status, text = ask_from(site, "wrong")
+        assert (status, json.loads(text)["error"]["code"]) == (401, "401")
+        elsewhere = site.replace("127.0.0.1", "localhost")
+        assert ask_from(elsewhere, gateway.token) == (0, "TypeError")
+    browser.do(page.close())
 
 
 # ---- what a live view may do ----
