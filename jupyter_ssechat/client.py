@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from weakref import WeakSet
 
-from .deadlines import Deadlines, retry_after
+from .deadlines import Deadlines, Watch, retry_after
 from .dialects import Body, DeepSeek
 from .dialects.deepseek import whole_message
 from .discretion import Discretion
@@ -34,7 +35,7 @@ from .errors import (
     StreamError,
     Unauthorized,
 )
-from .message import Delta, Message, failed, reopened
+from .message import Delta, Kind, Message, failed, reopened
 from .patches import Patch
 from .sse import ServerSentEvent
 from .transport import Answer, EventSource, Transport, sendable_in_header
@@ -248,30 +249,23 @@ class GatewayClient:
             over.extend([event] if event.event == "close" else [])
 
         reading = Body(DeepSeek(), on_event=note)
-        opening = self._transport.events(
-            "POST", self._address(f"chat/{call}"), body, deadlines=following.deadlines()
-        )
-        try:
-            async with opening as source:
-                if not source.is_event_stream:
-                    yield _applied(message, await self._whole_message(source), guard)
-                    return
+        path, deadlines = self._address(f"chat/{call}"), following.deadlines()
+        async with self._transport.events("POST", path, body, deadlines=deadlines) as source:
+            if not source.is_event_stream:
+                yield _applied(message, await self._whole_message(source), guard)
+                return
+            try:
                 async with aclosing(source.chunks(source.watch)) as chunks:
                     async for chunk in chunks:
                         patches = reading.feed(chunk)
                         while said:
                             yield said.pop(0)
                         if patches:
-                            applied = _applied(message, patches, guard)
-                            if applied.deltas:
-                                source.watch.token()
-                            yield applied
-                        if message.terminal:
-                            source.watch.finishing()
+                            yield _told(source.watch, message, _applied(message, patches, guard))
                         if over:
                             return
-        finally:
-            following.retry = reading.retry
+            finally:
+                following.retry = reading.retry
         if last := reading.finish():
             yield _applied(message, last, guard)
 
@@ -337,7 +331,8 @@ class _Following:
     tries: int = 0
     _attempts: int = 0
     _drops: int = 0
-    _spoken: bool = False
+    _sizes: Counter[Kind] = field(default_factory=Counter[Kind])
+    _longest: int = 0
     _last_chance: bool = False
     _began_at: float = field(default_factory=_now)
 
@@ -353,14 +348,20 @@ class _Following:
         """Take note of what an attempt brought."""
         if isinstance(signal, Ready):
             self.message_id = signal.response_message_id or self.message_id
-        elif isinstance(signal, Patched) and signal.deltas:
-            self._spoken = True
-            if not all(delta.replaces for delta in signal.deltas):
-                self.tries = 0  # it went on: the next drop is a new one
+        elif isinstance(signal, Patched) and self._lengthened(signal.deltas):
+            self.tries = 0  # it went on: the next drop is a new one
+
+    def _lengthened(self, deltas: tuple[Delta, ...]) -> bool:
+        """Whether there is more text than ever before: one who tells the same again has not gone on."""
+        for delta in deltas:
+            self._sizes[delta.kind] = len(delta.text) + (0 if delta.replaces else self._sizes[delta.kind])
+        size = sum(self._sizes.values())
+        longer, self._longest = size > self._longest, max(size, self._longest)
+        return longer
 
     def deadlines(self) -> Deadlines:
         """Those of the attempt that begins; `total` is for all attempts together."""
-        resumed = self._attempts > 1 and self._spoken
+        resumed = self._attempts > 1 and self._longest > 0
         first_token = self.limits.silence if resumed else self.limits.first_token
         total = None if self.limits.total is None else max(self._left(), 0.001)
         return replace(self.limits, first_token=first_token, total=total)
@@ -396,6 +397,15 @@ def _applied(message: Message, patches: list[Patch], guard: AbstractContextManag
     with guard:
         deltas = [delta for patch in patches for delta in message.apply(patch)]
     return Patched(tuple(patches), tuple(deltas))
+
+
+def _told(watch: Watch, message: Message, patched: Patched) -> Patched:
+    """The same, of which the watch has been told."""
+    if patched.deltas:
+        watch.token()
+    if message.terminal:
+        watch.finishing()
+    return patched
 
 
 def _ready(event: ServerSentEvent) -> Iterator[Ready]:
