@@ -12,7 +12,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, NoReturn, TextIO
 
-from .dialects import DIALECTS
+from .dialects import DIALECTS, Dialect
+from .dialects.third_party import known_dialects
 from .errors import BadInput, SSEChatError
 from .message import Message
 from .replay import exit_status, replay
@@ -48,10 +49,22 @@ def add_replay(commands: Subparsers) -> None:
         "file", metavar="FILE", help="a recorded body (.sse, or the JSON in its place); - is stdin"
     )
     parser.add_argument(
-        "--dialect", choices=sorted(DIALECTS), help="the wire (default: told by the first event)"
+        "--dialect",
+        type=_dialect,
+        metavar="NAME",
+        help=f"the wire: {', '.join(sorted(DIALECTS))}, or one that a package brings "
+        "(default: told by the first event)",
     )
     parser.add_argument("--json", action="store_true", help="print the message as one JSON object")
     parser.set_defaults(run=run_replay)
+
+
+def _dialect(name: str) -> type[Dialect]:
+    known = known_dialects()
+    if name not in known:
+        expected = ", ".join(sorted(known))
+        raise argparse.ArgumentTypeError(f"{name!r} is not a dialect; expected one of {expected}")
+    return known[name]
 
 
 def run_replay(args: argparse.Namespace) -> int:

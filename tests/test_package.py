@@ -60,6 +60,7 @@ PURE = [
 
 FLOORS = [
     *PURE,
+    "dialects.third_party",
     "prose",
     "projection",
     "demo_texts",

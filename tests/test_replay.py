@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from jupyter_ssechat.__main__ import main
+from jupyter_ssechat.dialects import Dialect, PlainContent
 from jupyter_ssechat.errors import BadInput
 from jupyter_ssechat.replay import exit_status, replay
 
@@ -125,6 +126,17 @@ def test_a_whole_completion_in_place_of_a_stream_is_read() -> None:
     }
     message = replay([b"\xef\xbb\xbf \n", json.dumps(body).encode()])
     assert (message.status, message.content, message.model) == ("finished", "a", "m")
+
+
+@pytest.mark.parametrize("dialect", [None, "plain_content", PlainContent])
+def test_json_in_place_of_a_stream_is_read_in_its_dialect(dialect: str | type[Dialect] | None) -> None:
+    message = replay([b'{"content":"a"}'], dialect)
+    assert (message.status, message.content) == ("finished", "a")
+
+
+def test_json_of_another_dialect_than_the_one_named_is_no_answer() -> None:
+    message = replay([b'{"content":"a"}'], "openai_chat")
+    assert (message.status, message.content) == ("failed", "")
 
 
 def test_endless_blank_lines_cost_linear_time_and_no_memory() -> None:
