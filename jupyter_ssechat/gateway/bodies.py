@@ -88,10 +88,12 @@ class Continue(Asking, frozen=True, forbid_unknown_fields=True, kw_only=True):
     fallback_to_resume: bool = False
 
 
-class PlainMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PlainMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A message for a stream that a browser reads."""
 
     message: str
+    model: str | None = None
+    thinking: bool = True
 
 
 def read(raw: bytes, kind: type[Body]) -> Body:

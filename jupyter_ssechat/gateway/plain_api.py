@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -18,6 +19,7 @@ from starlette.types import ASGIApp
 
 from .. import request as asking
 from ..errors import Expired, InvalidRequest, LimitExceeded, NotFound
+from ..wire_json import dumps
 from .audience import OnDisconnect
 from .bodies import PlainMessage, read
 from .conversations import Conversations
@@ -39,7 +41,7 @@ NO_STORE = {"cache-control": "no-store"}
 class Chat:
     """A message that was left here, and from its first reader on the events of its answer."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: PlainMessage) -> None:
         self.id = secrets.token_urlsafe(16)
         self.message = message
         self.log: EventLog | None = None
@@ -54,7 +56,7 @@ class Chats:
         self._chats: dict[str, Chat] = {}
         self._expired: dict[str, None] = {}
 
-    def open(self, message: str) -> Chat:
+    def open(self, message: PlainMessage) -> Chat:
         """Take a message; LimitExceeded when there are too many."""
         if len(self._chats) >= MOST_CHATS:
             full = LimitExceeded(f"{MOST_CHATS} chats are open; try again later", status=429, code=42900)
@@ -121,10 +123,10 @@ class PlainAPI:
         cursor = _cursor(http)
         if cursor is not None:
             return self._answer(self._chats.get(cursor[0]), cursor[1])
-        return self._answer(self._chats.open(_checked(http.query_params.get("message"))))
+        return self._answer(self._chats.open(_asked(http.query_params)))
 
     async def _init(self, raw: bytes) -> ASGIApp:
-        chat = self._chats.open(_checked(read(raw, PlainMessage).message))
+        chat = self._chats.open(_not_empty(read(raw, PlainMessage)))
         return JSONResponse({"sessionId": chat.id}, headers=NO_STORE)
 
     async def _read(self, http: Request) -> ASGIApp:
@@ -146,15 +148,19 @@ class PlainAPI:
 
     def _generate(self, chat: Chat) -> EventLog:
         session = Session(chat.id, time.time)
-        prompt = session.add_prompt(chat.message, None)
-        record = session.add_answer(prompt.message_id, model="", thinking=True, search=False)
+        asked = chat.message
+        prompt = session.add_prompt(asked.message, None)
+        record = session.add_answer(
+            prompt.message_id, model=asked.model or "", thinking=asked.thinking, search=False
+        )
         log = EventLog(chat.id, record, retry=self._retry, audience=self._conversations.audience("plain"))
         generation = self._conversations.generation(
             "plain", session, record, log, on_end=lambda: self._chats.let_expire(chat)
         )
         chat.log = log
         self._chats.keep(chat)
-        request = asking.Request(turns=(asking.Turn("user", chat.message),))
+        turn = asking.Turn("user", asked.message)
+        request = asking.Request(turns=(turn,), model=asked.model, thinking=asked.thinking)
         generation.start(self._conversations.upstream, request, self._on_disconnect)
         return log
 
@@ -165,11 +171,18 @@ def _get(path: str, answer: Callable[[Request], Awaitable[ASGIApp]]) -> Route:
     return route
 
 
-def _checked(message: str | None) -> str:
-    if message is None or not message.strip():
-        said = "missing" if message is None else "empty"
-        raise InvalidRequest(f"message: it is {said}; expected what to ask", status=422, code=42200)
-    return message
+def _asked(query: QueryParams) -> PlainMessage:
+    """A message in an address, where all is text; what else stands there is for others."""
+    fields: dict[str, object] = {name: query[name] for name in ("message", "model") if name in query}
+    if "thinking" in query:
+        fields["thinking"] = {"true": True, "false": False}.get(query["thinking"], query["thinking"])
+    return _not_empty(read(dumps(fields).encode(), PlainMessage))
+
+
+def _not_empty(asked: PlainMessage) -> PlainMessage:
+    if not asked.message.strip():
+        raise InvalidRequest("message: it is empty; expected what to ask", status=422, code=42200)
+    return asked
 
 
 def _cursor(http: Request) -> tuple[str, int] | None:
