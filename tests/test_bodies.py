@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from jupyter_ssechat.errors import InvalidRequest
 from jupyter_ssechat.gateway import bodies
 from jupyter_ssechat.gateway.bodies import (
+    ChatCompletion,
     Completion,
     Continue,
     EditMessage,
@@ -250,3 +251,43 @@ def test_too_many_images_are_refused() -> None:
     assert checked_images([PIXEL] * 20) == [PIXEL] * 20
     with pytest.raises(InvalidRequest, match="images: 21 of them; expected at most 20"):
         checked_images([PIXEL] * 21)
+
+
+# ---- bodies of others, of which the gateway reads a part ----
+
+LEAST_CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}]}
+
+
+def read_chat(data: object) -> tuple[ChatCompletion, dict[str, Any]]:
+    return bodies.read_with_fields(json.dumps(data).encode(), ChatCompletion)
+
+
+def test_a_chat_completion_may_say_more_than_the_gateway_reads_and_all_of_it_is_kept() -> None:
+    sent = {**LEAST_CHAT, "stream": True, "stream_options": {"include_usage": True, "x": 1}, "seed": [None]}
+    body, fields = read_chat(sent)
+    assert fields == sent
+    assert (body.stream, body.model, body.n, body.reasoning_effort) == (True, None, None, None)
+    assert body.stream_options is not None and body.stream_options.include_usage is True
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"messages": []}, "messages"),
+        ({"messages": [{}]}, "messages[0].role"),
+        ({"messages": [{"role": "user", "content": ["hello"]}]}, "messages[0].content[0]"),
+        ({"n": 1.5}, "n"),
+        ({"stream": 1}, "stream"),
+        ({"stream_options": {"include_usage": "yes"}}, "stream_options.include_usage"),
+    ],
+)
+def test_what_the_gateway_does_read_of_it_is_checked(wrong: dict[str, Any], named: str) -> None:
+    with pytest.raises(InvalidRequest) as error:
+        read_chat({**LEAST_CHAT, **wrong})
+    assert str(error.value).startswith(f"{named}: ")
+
+
+@given(JSON)
+def test_any_json_is_a_chat_completion_or_refused(data: Any) -> None:
+    with suppress(InvalidRequest):
+        assert isinstance(read_chat(data)[0], ChatCompletion)
