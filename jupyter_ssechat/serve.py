@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from .dialects import DIALECTS
+from .dialects.third_party import known_dialects
 from .errors import BadInput
 
 if TYPE_CHECKING:
@@ -71,16 +72,18 @@ def _add_access(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allowed-host",
         metavar="HOST",
-        action="append",
+        nargs="+",
+        action="extend",
         default=[],
-        help="a further name, HOST or HOST:PORT, under which callers may ask; may be repeated",
+        help="a further name, HOST or HOST:PORT, under which callers may ask; one or more",
     )
     parser.add_argument(
         "--cors",
         metavar="ORIGIN",
-        action="append",
+        nargs="+",
+        action="extend",
         default=[],
-        help="an origin, such as https://page.example, whose pages may read the answers; may be repeated",
+        help="an origin, such as https://page.example, whose pages may read the answers; one or more",
     )
 
 
@@ -93,7 +96,11 @@ def _add_upstream(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--model", metavar="NAME", help="the model to ask where a call names none")
     parser.add_argument(
-        "--dialect", choices=["auto", *sorted(DIALECTS)], help="the wire (default: told by the address)"
+        "--dialect",
+        metavar="NAME",
+        type=_dialect,
+        help=f"the wire: auto, {', '.join(sorted(DIALECTS))}, or one that a package brings (default: told by the "
+        "address)",
     )
     parser.add_argument(
         "--api-key-env", metavar="NAME", help="the environment variable with the key of the model server"
@@ -194,6 +201,14 @@ def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) < 2**16):
         raise argparse.ArgumentTypeError(f"{text!r} is not a port; expected 0 to 65535, 0 takes a free one")
     return int(text)
+
+
+def _dialect(name: str) -> str:
+    known = known_dialects()
+    if name != "auto" and name not in known:
+        expected = ", ".join(sorted(known))
+        raise argparse.ArgumentTypeError(f"{name!r} is not a dialect; expected auto, {expected}")
+    return name
 
 
 def _seconds(text: str) -> float:

@@ -321,9 +321,7 @@ def test_every_address_is_printed_as_this_machine_reaches_it_and_others_are_told
 
 
 def test_an_allowed_host_may_be_called_with_and_without_the_port(serve: Serve) -> None:
-    server = serve(
-        "--host", "0.0.0.0", "--allowed-host", "box.example", "--allowed-host", "Proxy.example:8443"
-    )
+    server = serve("--host", "0.0.0.0", "--allowed-host", "box.example", "Proxy.example:8443")
     port = urlsplit(server.url).port
     for host in ("box.example", f"box.example:{port}", "proxy.example:8443"):
         assert server.http.get("/", headers={"host": host}).status_code == 200
