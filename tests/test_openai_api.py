@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from statistics import median
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,6 +33,7 @@ from .servers import ModelServerForTests as Server
 
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 TOOLS: list[Any] = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
+WIRE = Path(__file__).parent / "wire"
 AT_ONCE = Patience(retries=0)
 
 
@@ -266,6 +268,34 @@ def test_the_demo_answers_whatever_model_is_asked_for() -> None:
         assert [*caller.streaming()][-1].choices[0].finish_reason == "stop"
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "deepseek_flat_b",
+        "synthetic_deepseek_fragments_2026",
+        "synthetic_openai_chat_mistral",
+        "synthetic_openai_chat_tool_calls",
+        "synthetic_anthropic_messages_interleaved",
+        "synthetic_anthropic_messages_tool_use",
+        "synthetic_openai_responses_openai",
+        "synthetic_openai_responses_tools",
+    ],
+)
+def test_an_answer_in_any_wire_comes_as_chunks(name: str) -> None:
+    expected = json.loads((WIRE / "expected.json").read_text())[f"{name}.sse"]["message"]
+    script = Script([(WIRE / f"{name}.sse").read_bytes()])
+    with model_server(script) as server, Caller(ModelServer(server.url)) as caller:
+        chunks = [one.choices[0] for one in caller.streaming()]
+        whole = caller.asking().choices[0]
+    thinking = "".join(getattr(one.delta, "reasoning_content", None) or "" for one in chunks)
+    assert ("".join(one.delta.content or "" for one in chunks), thinking) == (
+        expected["content"],
+        expected["thinking"],
+    )
+    assert chunks[-1].finish_reason == whole.finish_reason == expected["finish_reason"]
+    assert (whole.message.content or "") == expected["content"]
+
+
 # ---- the list of models ----
 
 
@@ -429,6 +459,36 @@ def test_a_wrong_token_is_told_in_the_words_of_openai() -> None:
     with gateway_to(answer("never")) as (caller, server), pytest.raises(openai.AuthenticationError):
         caller.openai.with_options(api_key="wrong").chat.completions.create(model="m", messages=HELLO)
     assert server.requests == []
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_server_that_is_asked_again_refuses_with_its_last_status(stream: bool) -> None:
+    busy = Script(status=503, body={"error": {"message": "busy"}})
+    limited = Script(status=429, body={"error": {"message": "too many"}})
+    with model_server(busy, limited) as server:
+        again = ModelServer(server.url, patience=Patience(retries=1, first=0.1))
+        with Caller(again, keep_alive=0.01) as caller:
+            refused = caller.post(stream=stream)
+    assert (refused.status_code, len(server.requests)) == (429, 2)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_what_the_wire_of_the_server_cannot_say_is_a_bad_request(stream: bool) -> None:
+    image = {"type": "image_url", "image_url": {"url": "http://127.0.0.1/x.png"}}
+    with (
+        model_server(answer("never")) as server,
+        Caller(ModelServer(server.url, dialect="plain_content")) as caller,
+    ):
+        refused = caller.post(messages=[{"role": "user", "content": [image]}], stream=stream)
+    assert refused.status_code == 400
+    assert "images cannot be sent" in refused.json()["error"]["message"]
+    assert server.requests == []
+
+
+def test_a_model_that_is_not_named_where_there_are_several_is_a_bad_request() -> None:
+    with model_server(answer("x"), models=["a", "b"]) as server, Caller(upstream_at(server.url)) as caller:
+        refused = caller.post(model=None)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "model")
 
 
 # ---- failed in mid-stream ----
