@@ -8,7 +8,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
@@ -239,10 +239,53 @@ def test_the_async_client_gets_the_same() -> None:
         assert asyncio.run(ask(caller)) == ("Hello", "Hello", ["script"])
 
 
-def test_a_stream_that_is_closed_early_ends_the_generation() -> None:
+def _leave_stream(client: openai.OpenAI) -> None:
+    with client.chat.completions.create(model="m", messages=HELLO, stream=True) as stream:
+        assert [next(stream).choices[0].delta.content for _ in range(2)] == ["", "a"]
+
+
+def _leave_loop(client: openai.OpenAI) -> None:
+    stream = client.chat.completions.create(model="m", messages=HELLO, stream=True)
+    assert any(one.choices[0].delta.content for one in stream)  # which ends at the first
+    stream.close()
+
+
+def _leave_raw(client: openai.OpenAI) -> None:
+    raw = client.chat.completions.with_raw_response.create(model="m", messages=HELLO, stream=True)
+    raw.http_response.close()
+
+
+def _leave_streaming_response(client: openai.OpenAI) -> None:
+    create = client.chat.completions.with_streaming_response.create
+    with create(model="m", messages=HELLO, stream=True) as raw:
+        assert next(raw.iter_lines()).startswith("data: ")
+
+
+def _leave_helper(client: openai.OpenAI) -> None:
+    with client.chat.completions.stream(model="m", messages=HELLO) as stream:
+        assert next(iter(stream)).type == "chunk"
+
+
+@pytest.mark.parametrize(
+    "leave", [_leave_stream, _leave_loop, _leave_raw, _leave_streaming_response, _leave_helper]
+)
+def test_a_stream_that_is_closed_early_ends_the_generation(leave: Callable[[openai.OpenAI], None]) -> None:
     with gateway_to(Script([chunk(content="a"), Pause()])) as (caller, server):
-        with caller.streaming() as stream:
-            assert [next(stream).choices[0].delta.content for _ in range(2)] == ["", "a"]
+        leave(caller.openai)
+        assert server.left.wait(10)
+    assert caller.figures()["cancelled"] == caller.figures()["disconnects_total"] == 1
+
+
+def test_an_async_stream_that_is_closed_early_ends_the_generation() -> None:
+    async def leave(caller: Caller) -> None:
+        key = caller.gateway.token
+        async with openai.AsyncOpenAI(base_url=caller.base_url, api_key=key, max_retries=0) as client:
+            stream = await client.chat.completions.create(model="m", messages=HELLO, stream=True)
+            async with stream:
+                assert (await anext(stream)).choices[0].delta.role == "assistant"
+
+    with gateway_to(Script([chunk(content="a"), Pause()])) as (caller, server):
+        asyncio.run(leave(caller))
         assert server.left.wait(10)
 
 
@@ -755,22 +798,44 @@ def test_a_reader_who_stalls_holds_the_server_up() -> None:
 # ---- the gateway ends ----
 
 
+def close_when_it_answers(caller: Caller) -> threading.Thread:
+    def close() -> None:
+        tick = threading.Event()
+        while caller.figures()["streams_running"] == 0:
+            tick.wait(0.005)
+        caller.gateway.close()
+
+    thread = threading.Thread(target=close)
+    thread.start()
+    return thread
+
+
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_gateway_that_is_closed_says_so_to_who_reads(stream: bool) -> None:
-    pause = Pause()
-    with gateway_to(Script([chunk(content="a"), pause])) as (caller, _):
-        if stream:
-            reading = caller.streaming()
-            assert [next(reading).choices[0].delta.content for _ in range(2)] == ["", "a"]
-            threading.Thread(target=caller.gateway.close).start()
-            with pytest.raises(openai.APIError) as error:
-                list(reading)
-            assert error.value.type in ("gateway_closed", "upstream_interrupted")
-        else:
-            threading.Thread(target=lambda: pause.reached.wait(10) and caller.gateway.close()).start()
-            refused = caller.post()
-            assert refused.status_code in (502, 503)
-            assert refused.json()["error"]["type"] in ("gateway_closed", "upstream_interrupted")
+def test_a_gateway_that_is_closed_says_so_before_the_first_token(stream: bool) -> None:
+    with Caller(Demo(pace=1000)) as caller:
+        closing = close_when_it_answers(caller)
+        refused = caller.post(stream=stream)
+        closing.join()
+    assert (refused.status_code, refused.json()["error"]["type"]) == (503, "gateway_closed")
+
+
+def test_a_gateway_that_is_closed_says_so_in_mid_stream() -> None:
+    with Caller(Demo(pace=2)) as caller, caller.reading() as pieces:
+        body = next(pieces)
+        closing = close_when_it_answers(caller)
+        data = data_of(body + b"".join(pieces))
+        closing.join()
+    assert (data[-2]["error"]["type"], data[-1]) == ("gateway_closed", "[DONE]")
+    assert all(one["choices"][0]["finish_reason"] is None for one in data[:-2])
+
+
+def test_a_model_server_that_is_let_go_when_the_gateway_closes_leaves_no_finished_answer() -> None:
+    with gateway_to(Script([chunk(content="a"), Pause()])) as (caller, _), caller.reading() as pieces:
+        body = next(pieces)
+        closing = close_when_it_answers(caller)
+        data = data_of(body + b"".join(pieces))
+        closing.join()
+    assert "error" in data[-2] and data[-1] == "[DONE]"
 
 
 # ---- figures ----

@@ -89,7 +89,7 @@ def fault_of(error: Exception, *, begun: bool = False) -> Fault:
 def _refused(error: GatewayError) -> Fault:
     """A body that was not taken: the sentence begins with the field, where it speaks of one."""
     field, _, _ = str(error).partition(": ")
-    status = 400 if error.status == 422 else error.status
+    status = 400 if error.status in (0, 422) else error.status
     return Fault(
         status=status,
         type=INVALID,
