@@ -175,6 +175,25 @@ def test_its_figures_count_the_answers(serve: Serve) -> None:
     assert not re.search(r'ssechat_tokens_total\{api="patches"\} 0\.0', figures)
 
 
+def test_a_reader_who_leaves_and_a_stop_are_figures_too(serve: Serve) -> None:
+    pause = Pause()
+    with model_server(Script([chunk(content="so far"), pause])) as model:
+        server = serve("--upstream", model.url)
+        session = server.session()
+        body = {"chat_session_id": session, "parent_message_id": None, "prompt": "x"}
+        with server.http.stream("POST", "/api/v0/chat/completion", json=body) as response:
+            next(grown for grown in growing(response.iter_raw()) if grown.content)
+            assert 'ssechat_readers{api="patches"} 1.0' in server.http.get("/metrics").text
+        while 'ssechat_disconnects_total{api="patches"} 1.0' not in server.http.get("/metrics").text:
+            assert server.process.poll() is None
+        assert 'ssechat_streams_running{api="patches"} 1.0' in server.http.get("/metrics").text
+        server.post("chat/stop_stream", {"chat_session_id": session, "message_id": 2})
+        figures = server.http.get("/metrics").text
+    assert "ssechat_stops_total 1.0" in figures
+    assert 'ssechat_streams_total{api="patches",outcome="cancelled"} 1.0' in figures
+    assert 'ssechat_readers{api="patches"} 0.0' in figures
+
+
 def test_a_named_page_may_ask_and_another_one_may_not(demo: Server) -> None:
     asks = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
     welcome, foreign = (
