@@ -11,6 +11,7 @@ from typing import Any
 from .continuation import Overlap
 from .deadlines import Deadlines
 from .dialects import DIALECTS, Call, Dialect, Manners, OpenAIChat
+from .dialects.third_party import known_dialects
 from .discretion import Discretion
 from .errors import BadInput, ConnectionFailed, UpstreamError
 from .exchange import HANDLE, Exchange, Patience, refusal
@@ -44,8 +45,10 @@ class ModelServer:
         deadlines: Deadlines | None = None,
         patience: Patience | None = None,
     ) -> None:
-        self._certain = dialect not in (None, "auto")
-        self._dialect = _named(dialect) if dialect and self._certain else dialect_of(url)
+        named = None if dialect == "auto" else dialect
+        self._dialect = dialect_of(url) if named is None else _named(named)
+        # What others bring is used where it is named or lives; ours may turn out to be another of ours.
+        self._certain = named is not None or self._dialect.name not in DIALECTS
         self.url = self._dialect.endpoint(_checked(url))
         self.name = public_address(self.url)
         self.model = model
@@ -220,14 +223,15 @@ class ModelServer:
 def dialect_of(url: str) -> type[Dialect]:
     """Tell the dialect of a server by its address; chat completions where it tells nothing."""
     parts = parsed(url)
-    fitting = (one for one in DIALECTS.values() if one.lives_at(parts.hostname or "", parts.path.rstrip("/")))
+    fitting = (one for one in known_dialects().values() if one.lives_at(parts.hostname or "", parts.path.rstrip("/")))
     return next(fitting, OpenAIChat)
 
 
 def _named(name: str) -> type[Dialect]:
-    if name not in DIALECTS:
-        raise BadInput(f"{name!r} is not a dialect; expected auto, {', '.join(sorted(DIALECTS))}")
-    return DIALECTS[name]
+    known = known_dialects()
+    if name not in known:
+        raise BadInput(f"{name!r} is not a dialect; expected auto, {', '.join(sorted(known))}")
+    return known[name]
 
 
 def _checked(url: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from jupyter_ssechat.request import GO_ON, Request, Turn
 
 from .asking import KEY, asking, gather, message_of, patches_of, run
 from .servers import CUT, DONE, Pause, Script, Served, answer, chunk, finish, model_server
+
+WIRE = Path(__file__).parent / "wire"
 
 
 def asked(url: str, request: Request | None = None, **options: Any) -> Message:
@@ -106,6 +109,43 @@ def test_the_name_of_a_server_shows_neither_its_user_nor_its_query() -> None:
     server = ModelServer("http://me:secret@h/v1?key=secret")
     assert server.name == "http://h/v1/chat/completions"
     assert repr(server) == "ModelServer('http://h/v1/chat/completions')"
+
+
+# ---- dialects ----
+
+
+@pytest.mark.parametrize(
+    ("address", "dialect"),
+    [
+        ("http://h", "openai_chat"),
+        ("http://h/v1", "openai_chat"),
+        ("http://h/v1/chat/completions", "openai_chat"),
+        ("https://api.openai.com/v1/responses", "openai_responses"),
+        ("http://h/v1/messages", "anthropic_messages"),
+        ("https://api.anthropic.com", "anthropic_messages"),
+        ("http://h/api/v0", "deepseek"),
+        ("http://h/api/v0/chat/completion", "deepseek"),
+        ("http://h/ai/chat/stream", "plain_content"),
+    ],
+)
+def test_an_address_tells_the_dialect(address: str, dialect: str) -> None:
+    assert ModelServer(address).dialect == dialect == ModelServer(address, dialect="auto").dialect
+
+
+def test_the_dialect_that_is_named_counts_and_an_unknown_one_is_bad_input() -> None:
+    assert ModelServer("http://h/v1/messages", dialect="openai_chat").dialect == "openai_chat"
+    with pytest.raises(BadInput, match="'klingon' is not a dialect; expected auto, anthropic_messages, "):
+        ModelServer("http://h", dialect="klingon")
+
+
+@pytest.mark.parametrize("recorded", ["deepseek_flat_b", "synthetic_anthropic_messages_anthropic"])
+def test_a_stream_in_another_dialect_than_the_address_tells_is_read_all_the_same(recorded: str) -> None:
+    stream = (WIRE / f"{recorded}.sse").read_bytes()
+    with model_server(Script([stream])) as server:
+        message = asked(server.url)
+        strictly = asked(server.url, dialect="openai_chat")
+    assert (message.status, bool(message.thinking)) == ("finished", True)
+    assert strictly.status != "finished"
 
 
 # ---- what a model server is asked ----
