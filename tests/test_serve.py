@@ -56,9 +56,10 @@ class Server:
         return self.post("chat_session/create", {}).json()["data"]["biz_data"]["id"]
 
     @contextmanager
-    def asking(self, prompt: str) -> Iterator[Iterator[Message]]:
+    def asking(self, prompt: str, session: str = "") -> Iterator[Iterator[Message]]:
         """The answer to a prompt, as it grows."""
-        body = {"chat_session_id": self.session(), "parent_message_id": None, "prompt": prompt}
+        session = session or self.session()
+        body = {"chat_session_id": session, "parent_message_id": None, "prompt": prompt}
         with self.http.stream("POST", "/api/v0/chat/completion", json=body) as response:
             assert response.status_code == 200
             yield growing(response.iter_raw())
@@ -176,13 +177,11 @@ def test_its_figures_count_the_answers(serve: Serve) -> None:
 
 
 def test_a_reader_who_leaves_and_a_stop_are_figures_too(serve: Serve) -> None:
-    pause = Pause()
-    with model_server(Script([chunk(content="so far"), pause])) as model:
+    with model_server(Script([chunk(content="so far"), Pause()])) as model:
         server = serve("--upstream", model.url)
         session = server.session()
-        body = {"chat_session_id": session, "parent_message_id": None, "prompt": "x"}
-        with server.http.stream("POST", "/api/v0/chat/completion", json=body) as response:
-            next(grown for grown in growing(response.iter_raw()) if grown.content)
+        with server.asking("x", session) as growing:
+            assert any(grown.content for grown in growing)
             assert 'ssechat_readers{api="patches"} 1.0' in server.http.get("/metrics").text
         while 'ssechat_disconnects_total{api="patches"} 1.0' not in server.http.get("/metrics").text:
             assert server.process.poll() is None
