@@ -28,7 +28,7 @@ MARK = re.compile(
     rb'"(?:FINISHED|INCOMPLETE|CONTENT_FILTER|TIMEOUT|CONTEXT_LENGTH_EXCEEDED)"'
     rb'|"finish_reason":\s?"|\[DONE\]|"type":"error"|"error":(?!null)|event: error|"code":4'
     rb"|event: (?:response\.(?:completed|incomplete|failed|cancelled)|message_stop)"
-    rb'|"finished_successfully"|event: (?:close|done|end|complete)'
+    rb'|"finished_\w+"|"blocked":true|event: (?:close|done|end|complete)'
 )
 
 every_stream = pytest.mark.parametrize("name", STREAMS)

@@ -32,6 +32,8 @@ _CUT = {"max_tokens", "length"}
 _STOPPED = {"interrupted", "client_stopped", "stopped"}
 # What is patched before any message was announced can only be the answer.
 _UNANNOUNCED = {"message": {"author": {"role": "assistant"}, "content": {"parts": [""]}}}
+# What says nothing of the text.
+_ASIDE = re.compile(r"message/(?:status|end_turn|metadata/(?!is_visually_hidden).+)")
 _GROWING = re.compile(r"message/content/(?:parts/[0-9]{1,9}|thoughts/[0-9]{1,9}/content)")
 
 
@@ -192,12 +194,15 @@ class Messages:
         self._op = "add"
         # Where text was appended last, and what it shows, when that is the end of its kind.
         self._hot: tuple[str, Kind] | None = None
+        # What all messages say, None when a change may have changed it.
+        self._texts: dict[Kind, str] | None = None
 
     def feed(self, frame: dict[str, Any]) -> list[tuple[Kind, str]] | None:
         """Apply one frame; returns the texts when all it did was to add them at the ends, else None."""
         if "v" not in frame:
-            if "author" in as_object(frame.get("message")):
-                self._open(frame, frame.get("c"))
+            if "author" not in as_object(frame.get("message")):
+                return []
+            self._open(frame, frame.get("c"))
             return None
         self._choose(frame.get("c"))
         value = frame["v"]
@@ -231,6 +236,7 @@ class Messages:
             self._documents.append(Document())
         self._documents[place] = Document()
         self._documents[place].apply(Patch("", "SET", value))
+        self._texts = None
         self._place = place
         if id:
             self._by_id[id] = place
@@ -258,8 +264,11 @@ class Messages:
         document = self._documents[self._place or 0]
         if self._hot is not None and (path, op) == (self._hot[0], "append") and isinstance(value, str):
             document.apply(Patch(path, "APPEND", value))
+            self._texts = None
             return self._hot[1], value
         _change(document, path, op, value)
+        if not _ASIDE.fullmatch(path):
+            self._texts = None
         self._hot = self._warmed(document, path) if op == "append" else None
         return None
 
@@ -282,11 +291,13 @@ class Messages:
 
     def texts(self) -> dict[Kind, str]:
         """What all the messages say and think, apart by a blank line."""
-        said: dict[Kind, list[str]] = {"thinking": [], "content": []}
-        for document in self._documents:
-            if (kind := _kind(document)) is not None and (text := _text(document)):
-                said[kind].append(text)
-        return {kind: _APART.join(texts) for kind, texts in said.items()}
+        if self._texts is None:
+            said: dict[Kind, list[str]] = {"thinking": [], "content": []}
+            for document in self._documents:
+                if (kind := _kind(document)) is not None and (text := _text(document)):
+                    said[kind].append(text)
+            self._texts = {kind: _APART.join(texts) for kind, texts in said.items()}
+        return self._texts
 
     @property
     def _answer(self) -> Document | None:
