@@ -213,6 +213,14 @@ def test_the_last_usage_that_is_not_null_wins() -> None:
     assert message.usage.to_dict() == usage[3]
 
 
+def test_usage_inside_of_a_choice_counts() -> None:
+    usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+    choice = {"index": 0, "delta": {}, "finish_reason": "stop", "usage": usage}
+    message = chat(ServerSentEvent(data=json.dumps({"choices": [choice]})))
+    assert message.usage is not None
+    assert message.usage.to_dict() == usage
+
+
 def test_usage_after_done_still_counts() -> None:
     dialect = OpenAIChat()
     message = after(
@@ -238,9 +246,16 @@ def test_usage_on_every_chunk_is_not_told_with_every_token() -> None:
         ("tool_calls", "finished", "tool_calls"),
         ("length", "finished", "length"),
         ("model_length", "finished", "length"),
+        ("MAX_TOKENS", "finished", "length"),
+        ("model_context_window_exceeded", "finished", "length"),
+        ("eos_token", "finished", "stop"),
         ("content_filter", "filtered", "content_filter"),
+        ("sensitive", "filtered", "content_filter"),
+        ("SAFETY", "filtered", "content_filter"),
         ("insufficient_system_resource", "failed", "error"),
         ("error", "failed", "error"),
+        ("abort", "failed", "error"),
+        ("network_error", "failed", "error"),
     ],
 )
 @pytest.mark.parametrize("done", [True, False])
@@ -263,6 +278,10 @@ def test_a_finish_reason_is_not_the_end() -> None:
         ({"error": {}}, "upstream_error", "the server gave no reason"),
         ({"object": "error", "message": "no", "type": "BadRequestError"}, "BadRequestError", "no"),
         ({"x_groq": {"error": "no"}}, "upstream_error", "no"),
+        ({"error": "no", "error_type": "overloaded"}, "overloaded", "no"),
+        ({"error": {"message": "no", "type": "error", "code": 429}}, "429", "no"),
+        ({"error": {"message": "no", "type": "None", "code": "500"}}, "500", "no"),
+        ({"error": {"message": "no", "type": "error"}}, "error", "no"),
     ],
 )
 def test_errors_in_a_chunk_fail_and_keep_the_text(fields: dict[str, Any], type: str, said: str) -> None:
@@ -316,8 +335,34 @@ def test_tags_are_text_where_thinking_has_its_own_field() -> None:
     assert (message.thinking, message.content) == ("r", "<think>a</think>")
 
 
-def test_tags_are_text_where_an_older_answer_goes_on() -> None:
-    assert tagged("a</think>b", continues=True) == ("", "a</think>b")
+@pytest.mark.parametrize(
+    ("content", "thinking", "answer"),
+    [
+        ("a</think>b", "", "a</think>b"),
+        ("</think>b", "", "</think>b"),
+        ("\n</think>b", "", "\n</think>b"),
+        ("a <think>b</think>", "", "a <think>b</think>"),
+        ("<think>a</think>b", "a", "b"),
+        ("\n<think>\na</think>\n\nb</think>c", "a", "b</think>c"),
+        ("<think>a", "a", ""),
+        ("<thin ice", "", "<thin ice"),
+        (" on", "", " on"),
+        ("  \n", "", "  \n"),
+    ],
+)
+def test_where_an_older_answer_goes_on_only_tags_at_its_beginning_are_tags(
+    content: str, thinking: str, answer: str
+) -> None:
+    assert tagged(content, continues=True) == (thinking, answer)
+    assert tagged(*content, continues=True) == (thinking, answer)
+    for at in range(len(content)):
+        assert tagged(content[:at], content[at:], continues=True) == (thinking, answer)
+
+
+def test_text_that_goes_on_is_never_taken_back() -> None:
+    dialect = OpenAIChat(continues=True)
+    told = [dialect.feed(chunk({"content": text})) for text in ("a", "</think>", "b")]
+    assert [patch for patches in told for patch in patches if patch.op != "APPEND"] == []
 
 
 def test_tool_calls_are_assembled_by_index() -> None:
@@ -492,6 +537,18 @@ words += [
     "data",
     "code",
 ]
+words += ["item", "part", "output", "output_index", "item_id", "sequence_number", "name", "background"]
+words += ["summary", "content_block", "partial_json", "thinking", "input", "stop_reason", "call_id"]
+# What stands in a `type`: of events, and of what they hold.
+event_types = [
+    *("response.created", "response.output_item.added", "response.output_item.done", "response.completed"),
+    *("response.output_text.delta", "response.output_text.done", "response.reasoning_summary_text.delta"),
+    *("response.function_call_arguments.delta", "response.incomplete", "error"),
+    *("message_start", "content_block_start", "content_block_delta", "content_block_stop"),
+    *("message_delta", "message_stop"),
+]
+held_types = ["message", "reasoning", "function_call", "web_search_call", "text", "thinking", "tool_use"]
+held_types += ["text_delta", "thinking_delta", "input_json_delta"]
 anything = st.recursive(
     scalars,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(words), inner, max_size=4),
@@ -509,9 +566,20 @@ chunks = st.fixed_dictionaries(
 )
 
 
+def typed(types: list[str], **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Objects with one of these types, and with anything else."""
+    rest = st.dictionaries(st.sampled_from(words), anything, max_size=4)
+    own = st.fixed_dictionaries({"type": st.sampled_from(types)}, optional=fields)
+    return st.builds(lambda rest, own: {**rest, **own}, rest, own)
+
+
+held = typed(held_types)
+events = typed(event_types, item=held, content_block=held, delta=held | st.just("a"), text=st.just("a"))
+
+
 @pytest.mark.parametrize("name", sorted(DIALECTS))
 @given(
-    values=st.lists(anything | chunks, max_size=8),
+    values=st.lists(anything | chunks | events, max_size=8),
     names=st.sampled_from(["message", "error", "hint", "close"]),
 )
 def test_no_json_whatever_breaks_a_dialect(name: str, values: list[Any], names: str) -> None:
