@@ -8,6 +8,7 @@ ends the process at once.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import os
 import re
@@ -147,10 +148,11 @@ def _until_signal(gateway: Gateway) -> list[int]:
 
     def close(number: int, _: object) -> None:
         came.append(number)
-        os.write(sys.stderr.fileno(), b"jupyter-ssechat: ending; once more ends it at once\n")
         for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)
         gateway.begin_to_close()
+        with contextlib.suppress(OSError):  # print is not safe here, and nobody may listen any more
+            os.write(sys.stderr.fileno(), b"jupyter-ssechat: ending; once more ends it at once\n")
 
     for each in SIGNALS:
         signal.signal(each, close)
