@@ -324,6 +324,16 @@ def test_a_stream_stands_while_it_runs_and_for_its_time_after_that() -> None:
         assert len(server.requests) == 1
 
 
+def test_chats_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jupyter_ssechat.gateway.plain_api.MOST_CHATS", 2)
+    with gateway_to(Scripted(finished())) as caller:
+        sessions = [caller.init(message="hello") for _ in range(2)]
+        answered = caller.get("", message="one more")
+        assert (answered.status_code, answered.json()["code"]) == (429, 42900)
+        assert answered.headers["retry-after"] == "1"
+        assert caller.get(f"/{sessions[0]}").status_code == 200
+
+
 # ---- reconnecting ----
 
 
