@@ -29,7 +29,7 @@ from jupyter_ssechat.gateway.event_log import EventLog
 from jupyter_ssechat.gateway.plain_api import PlainAPI
 from jupyter_ssechat.gateway.server import Gateway
 from jupyter_ssechat.gateway.sessions import Session
-from jupyter_ssechat.message import failed, finished
+from jupyter_ssechat.message import failed, filtered, finished
 from jupyter_ssechat.model_server import ModelServer
 from jupyter_ssechat.patches import Patch
 from jupyter_ssechat.request import Request
@@ -641,6 +641,14 @@ def test_a_failure_reaches_our_own_dialect_with_its_type() -> None:
         message = message_of(patches_of(upstream))
     assert (message.status, message.content) == ("failed", "half")
     assert message.error is not None and message.error.type == "upstream_interrupted"
+
+
+def test_text_that_is_recalled_is_recalled_for_our_own_dialect_too() -> None:
+    steps = [says("bad")], [Patch("response/content", "SET", "Sorry."), *filtered()]
+    with Gateway(Scripted(*steps)) as gateway:
+        upstream = ModelServer(f"{gateway.url}{STREAM}", dialect="plain_content", api_key=gateway.token)
+        message = message_of(patches_of(upstream))
+    assert (message.status, message.content) == ("filtered", "Sorry.")
 
 
 @pytest.mark.parametrize("path", [STREAM, f"{STREAM}/init"])
