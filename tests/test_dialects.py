@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_ssechat.dialects import DIALECTS, Body, DeepSeek, Dialect, OpenAIChat
+from jupyter_ssechat.dialects import DIALECTS, Body, DeepSeek, Dialect, Manners, OpenAIChat
 from jupyter_ssechat.dialects.deepseek import whole_message
 from jupyter_ssechat.errors import InvalidData
 from jupyter_ssechat.message import Delta, Message, ends
 from jupyter_ssechat.patches import Patch
+from jupyter_ssechat.request import Request, Turn
 from jupyter_ssechat.sse import ServerSentEvent, SSEDecoder
 
 WIRE = Path(__file__).parent / "wire"
@@ -181,6 +182,29 @@ def chat(*events: ServerSentEvent, done: bool = True) -> Message:
     dialect = OpenAIChat()
     end = [ServerSentEvent(data="[DONE]")] if done else []
     return after([patch for event in (*events, *end) for patch in dialect.feed(event)] + dialect.finish())
+
+
+def test_options_inside_of_one_field_are_put_together_and_nobodys_own_is_changed() -> None:
+    manners = Manners(
+        thinking_off={"kwargs": {"think": False, "deep": {"a": 1}}}, effort=("kwargs", "effort")
+    )
+    options = {"kwargs": {"deep": {"b": 2}}, "reasoning_effort": "low"}
+    request = Request(turns=(Turn("user", "Why?"),), thinking=False, options=options)
+    body = OpenAIChat.ask("https://h/v1/chat/completions", request, manners).body
+    assert isinstance(body, dict)
+    assert body["kwargs"] == {"think": False, "deep": {"a": 1, "b": 2}, "effort": "low"}
+    assert manners.thinking_off == {"kwargs": {"think": False, "deep": {"a": 1}}}
+    assert options == {"kwargs": {"deep": {"b": 2}}, "reasoning_effort": "low"}
+
+
+@pytest.mark.parametrize("text", ["", "what?"])
+def test_images_stand_beside_the_text_if_there_is_any(text: str) -> None:
+    request = Request(turns=(Turn("user", text, images=("https://h/a.png",)),))
+    body = OpenAIChat.ask("https://h/v1/chat/completions", request, Manners()).body
+    image = {"type": "image_url", "image_url": {"url": "https://h/a.png"}}
+    said = [{"type": "text", "text": text}] if text else []
+    assert isinstance(body, dict)
+    assert body["messages"] == [{"role": "user", "content": [*said, image]}]
 
 
 def test_of_two_reasoning_fields_one_counts() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -262,9 +263,16 @@ def _said_by(turn: Turn) -> dict[str, Any]:
         return dict(turn.verbatim)
     if not turn.images:
         return {"role": turn.role, "content": turn.content}
-    parts: list[dict[str, Any]] = [{"type": "text", "text": turn.content}]
+    parts: list[dict[str, Any]] = [{"type": "text", "text": turn.content}] if turn.content else []
     parts += [{"type": "image_url", "image_url": {"url": url}} for url in turn.images]
     return {"role": turn.role, "content": parts}
+
+
+def in_the_words_of(wire: Manners, manners: Manners) -> Manners:
+    """The manners of a server on another wire: what they leave as chat completions have it is the wire's own."""
+    plain = Manners()
+    given = {field.name: getattr(manners, field.name) for field in fields(plain)}
+    return replace(wire, **{name: value for name, value in given.items() if value != getattr(plain, name)})
 
 
 def put_options(body: dict[str, Any], request: Request, manners: Manners) -> None:
@@ -351,4 +359,4 @@ def spoken(data: str) -> tuple[str, str]:
     return complaint(as_object(decoded).get("error") or decoded)
 
 
-__all__ = ["TOOL_CALLS", "OpenAIChat", "ToolCalls", "complaint", "put_options", "spoken"]
+__all__ = ["TOOL_CALLS", "OpenAIChat", "ToolCalls", "complaint", "in_the_words_of", "put_options", "spoken"]
