@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 from .patches import Patch
 
 CONTENT = "response/content"
@@ -16,10 +18,12 @@ class Overlap:
 
     The text before the cut is never altered. What repeats 12 characters is no chance, nor are 4 of Chinese, nor a
     whole word right after itself, with no blank between; all that is shorter stays. Holds back at most as much
-    text as could still be repetition.
+    text as could still be repetition. With `blanks_too` the model was not shown the last blanks, and may give
+    them itself.
     """
 
-    def __init__(self, before: str) -> None:
+    def __init__(self, before: str, *, blanks_too: bool = False) -> None:
+        self._blanks_too = blanks_too
         self._tail = before[-LONGEST:]
         self._held = ""
         self._said = self._tail.rstrip()
@@ -58,7 +62,7 @@ class Overlap:
                 return text[n:]
             if self._said.endswith(text[:n]) and self._is_no_chance(self._said, text, n):
                 return self._after_blanks(text[n:])
-        return text
+        return self._after_blanks(text) if self._blanks_too else text
 
     def _is_no_chance(self, before: str, text: str, n: int) -> bool:
         """Whether the first `n` characters of `text` repeat the end of `before` on purpose."""
@@ -71,4 +75,5 @@ class Overlap:
     def _after_blanks(self, text: str) -> str:
         """The rest after repeated words, without the blanks that stand already behind those."""
         blanks = self._tail[len(self._said) :]
-        return text.removeprefix(blanks)
+        common = takewhile(lambda pair: pair[0] == pair[1], zip(blanks, text, strict=False))
+        return text[len(list(common)) :]

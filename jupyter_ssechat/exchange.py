@@ -192,8 +192,11 @@ class Exchange:
         return self._in_step() + self._discretion.patches(patches) if patches else []
 
     def _notice(self, failure: UpstreamError | ConnectionFailed | None, wait: float) -> str:
-        said = str(failure) if failure is not None else "the model server's stream broke"
-        return f"{self._discretion.line(said)} (trying again in {wait:.1f} s)"
+        if isinstance(failure, UpstreamError):
+            said = f"the model server answered {failure.status}"
+        else:
+            said = str(failure) if failure is not None else "the model server's stream broke"
+        return f"{self._discretion.line(said)}; trying again in {wait:.1f} s"
 
     def _in_step(self) -> list[Patch]:
         """What the record of the answer has to know besides the answer."""
@@ -240,11 +243,13 @@ class Exchange:
 def refusal(answer: Answer, discretion: Discretion) -> UpstreamError:
     """What a model server said in place of an answer, as an error of one line."""
     said = discretion.line(_error_text(answer))
+    wait = retry_after(answer.headers, time.time())
+    advice = _ADVICE.get(answer.status, "") if wait is None else f"; it asks to wait {wait:.0f} s"
     return UpstreamError(
-        f"the model server answered {answer.status}: {said}{_ADVICE.get(answer.status, '')}",
+        f"the model server answered {answer.status}: {said}{advice}",
         type=_TYPES.get(answer.status, "upstream_error"),
         status=answer.status,
-        retry_after=retry_after(answer.headers, time.time()),
+        retry_after=wait,
     )
 
 

@@ -143,7 +143,9 @@ class ModelServer:
         """One exchange, to its end; the server is told when nobody wants the rest."""
         native = self._dialect.go_on(self.url, request) if way == "native" else None
         call = native or self._dialect.ask(self.url, request, self._manners)
-        overlap = Overlap(request.content_so_far if way in ("prefill", "asked") else "")
+        overlap = Overlap(
+            request.content_so_far if way in ("prefill", "asked") else "", blanks_too=way == "prefill"
+        )
         told: list[Patch] = [Patch(CONTINUATION, "SET", way)] if way else []
         exchange = self._exchange(request)
         try:
@@ -223,7 +225,9 @@ class ModelServer:
 def dialect_of(url: str) -> type[Dialect]:
     """Tell the dialect of a server by its address; chat completions where it tells nothing."""
     parts = parsed(url)
-    fitting = (one for one in known_dialects().values() if one.lives_at(parts.hostname or "", parts.path.rstrip("/")))
+    fitting = (
+        one for one in known_dialects().values() if one.lives_at(parts.hostname or "", parts.path.rstrip("/"))
+    )
     return next(fitting, OpenAIChat)
 
 

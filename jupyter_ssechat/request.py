@@ -72,8 +72,13 @@ class Request:
         return "\n\n".join([*parts, *(f"{names[turn.role]}: {turn.content}" for turn in self.turns)])
 
     def prefilled(self) -> Request:
-        """The same question, with the text that stands as the beginning of the answer."""
-        return replace(self, turns=(*self.turns, Turn("assistant", self.content_so_far)), prefill=True)
+        """The same question, with the text that stands as the beginning of the answer.
+
+        Without its last blanks: some servers refuse them, and to a model they are a half token.
+        """
+        return replace(
+            self, turns=(*self.turns, Turn("assistant", self.content_so_far.rstrip())), prefill=True
+        )
 
     def asked_to_go_on(self) -> Request:
         """The question whether the model would go on where it stopped."""

@@ -27,9 +27,9 @@ def cuts(text: str, places: list[int]) -> Iterator[str]:
         yield text[begin:end]
 
 
-def trimmed(before: str, pieces: list[str]) -> str:
+def trimmed(before: str, pieces: list[str], *, blanks_too: bool = False) -> str:
     """What is left of a continuation that arrives in these pieces, and then ends."""
-    overlap = Overlap(before)
+    overlap = Overlap(before, blanks_too=blanks_too)
     patches = [patch for piece in pieces for patch in overlap.trim([Patch(CONTENT, "APPEND", piece)])]
     return text_of(patches + overlap.rest())
 
@@ -44,9 +44,12 @@ def repetition(before: str, continuation: str) -> int:
     for n in range(min(len(tail), len(continuation)), 0, -1):
         for end in (tail, tail.rstrip()):
             if end.endswith(continuation[:n]) and no_chance(end[: len(end) - n], continuation, n):
-                rest, blanks = continuation[n:], tail[len(end) :]
-                return n + (len(blanks) if rest.startswith(blanks) else 0)
+                return n + common(continuation[n:], tail[len(end) :])
     return 0
+
+
+def common(one: str, other: str) -> int:
+    return max(n for n in range(min(len(one), len(other)) + 1) if one[:n] == other[:n])
 
 
 def no_chance(before: str, continuation: str, n: int) -> bool:
@@ -104,6 +107,25 @@ def test_a_word_said_twice_without_a_blank_between_is_no_chance(
     before: str, continuation: str, left: str
 ) -> None:
     assert trimmed(before, [continuation]) == trimmed(before, list(continuation)) == left
+
+
+@pytest.mark.parametrize(
+    ("before", "continuation", "left"),
+    [
+        ("is ", " blue", "blue"),
+        ("is ", "blue", "blue"),
+        ("end.\n\n", "\n\n  - a", "  - a"),
+        ("end.\n\n", "\n- a", "- a"),
+        ("end.\n", "  a", "  a"),
+        ("is", " blue", " blue"),
+    ],
+)
+def test_blanks_that_the_model_was_not_shown_do_not_stand_twice(
+    before: str, continuation: str, left: str
+) -> None:
+    for pieces in ([continuation], list(continuation)):
+        assert trimmed(before, pieces, blanks_too=True) == left
+        assert trimmed(before, pieces) == continuation
 
 
 @given(texts, texts, st.integers(0, 40))
