@@ -6,11 +6,26 @@ from itertools import takewhile
 
 from .patches import Patch
 
-CONTENT = "response/content"
+CONTENT, THINKING = "response/content", "response/thinking_content"
 SHORTEST = 12
 SHORTEST_HAN = 4
 SHORTEST_WORD = 3
 LONGEST = 400
+
+
+class Afresh:
+    """Sets a new line of thought apart from the one that stands when a question is asked again."""
+
+    def __init__(self, thinking_so_far: str) -> None:
+        self._pending = bool(thinking_so_far)
+
+    def part(self, patches: list[Patch]) -> list[Patch]:
+        """Pass patches on, with a blank line before the first new thought."""
+        first = next((n for n, patch in enumerate(patches) if patch.path == THINKING), None)
+        if first is None or not self._pending:
+            return patches
+        self._pending = False
+        return [*patches[:first], Patch(THINKING, "APPEND", "\n\n"), *patches[first:]]
 
 
 class Overlap:

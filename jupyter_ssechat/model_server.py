@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
-from .continuation import Overlap
+from .continuation import Afresh, Overlap
 from .deadlines import Deadlines
 from .dialects import DIALECTS, Call, Dialect, Manners, OpenAIChat
 from .dialects.third_party import known_dialects
@@ -146,12 +146,14 @@ class ModelServer:
         overlap = Overlap(
             request.content_so_far if way in ("prefill", "asked") else "", blanks_too=way == "prefill"
         )
+        afresh = Afresh(request.thinking_so_far if way == "again" else "")
         told: list[Patch] = [Patch(CONTINUATION, "SET", way)] if way else []
         exchange = self._exchange(request)
         try:
             async with aclosing(exchange.stream(call)) as stream:
                 async for patches in stream:
-                    yield overlap.trim((told if patches else []) + self._named_server(patches))
+                    told_first = (told if patches else []) + self._named_server(patches)
+                    yield overlap.trim(afresh.part(told_first))
                     told = [] if patches else told
         except (GeneratorExit, asyncio.CancelledError):
             self._cancel(exchange)

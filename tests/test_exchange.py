@@ -283,9 +283,10 @@ def test_a_server_that_refuses_a_prefill_is_asked_to_go_on() -> None:
 
 
 def test_an_answer_of_which_only_thinking_stands_is_asked_for_again() -> None:
-    with model_server(answer("all of it")) as server:
+    with model_server(answer("all of it", thinking=("h", "m!"))) as server:
         request = asking("tell", continues=True, thinking_so_far="hm")
         patches = patches_from(server, request, manners=Manners(prefill="prefix"))
+    assert message_of(patches).thinking == "\n\nhm!"  # apart from what stands, which is never touched
     assert way(patches) == ["again"]
     assert len(server.requests[0]["messages"]) == 1
 
