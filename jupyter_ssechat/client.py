@@ -374,8 +374,6 @@ class _Following:
         own = self.retries[min(max(self.tries, min(self._drops, 1)), len(self.retries) - 1)]
         self.tries += 1
         self._drops += 1
-        if self.stopped.is_set():
-            return 0.0
         asked = self.asked or 0.0
         seconds = max(own, asked, min((self.retry or 0) / 1000, LONGEST_RETRY_SECONDS))
         return None if asked > LONGEST_RETRY_AFTER_SECONDS or seconds >= self._left() else seconds

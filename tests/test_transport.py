@@ -363,6 +363,10 @@ def test_a_connection_without_a_byte_is_dead_whatever_the_model_may_take() -> No
     assert "not one byte for 0.1 s" in overdue(hanging(raw(b"", STREAM, length=False)), idle=0.1)
 
 
+def test_a_connection_with_keep_alives_is_not_dead() -> None:
+    assert "no first token within 0.4 s" in overdue(KEEP_ALIVES, idle=0.2, first_token=0.4)
+
+
 def test_tokens_that_never_end_are_ended() -> None:
     said = overdue(KEEP_ALIVES, lambda watch, _: watch.token(), total=0.3)
     assert "it was not done within 0.3 s" in said
