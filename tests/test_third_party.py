@@ -138,6 +138,16 @@ def test_what_cannot_be_used_is_told_in_one_line_each_and_once_and_the_rest_work
         assert why in told[point]
 
 
+def test_a_model_server_speaks_it_where_it_is_named_or_lives(tmp_path: Path) -> None:
+    install(tmp_path, "shouting", "shouting", SHOUTED, shouted="Shouted")
+    script = "from jupyter_ssechat.model_server import ModelServer\n"
+    script += "print(ModelServer('http://127.0.0.1:9/shout').dialect)\n"
+    script += "print(ModelServer('http://127.0.0.1:9/v1', dialect='shouted').dialect)\n"
+    script += "print(ModelServer('http://127.0.0.1:9/v1').dialect)"
+    done = run(tmp_path, "-c", script)
+    assert (done.stdout.split(), done.stderr) == (["shouted", "shouted", "openai_chat"], "")
+
+
 def test_a_name_that_nobody_has_is_refused_with_those_of_others_among_the_expected(tmp_path: Path) -> None:
     install(tmp_path, "shouting", "shouting", SHOUTED, shouted="Shouted")
     done = run(tmp_path, "-m", "jupyter_ssechat", "replay", "-", "--dialect", "klingon")
