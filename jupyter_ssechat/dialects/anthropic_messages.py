@@ -131,6 +131,10 @@ class AnthropicMessages(Dialect):
         """Turn an ``event: error`` without data into a failure."""
         return self._fail("error", " ".join(comments) or SILENT) if event_name == "error" else []
 
+    def finish(self) -> list[Patch]:
+        """The count of tokens, where it was the end that was cut off: only ``message_stop`` seals an answer."""
+        return _usage(self._usage) if self._reason and not self._ended else []
+
     def whole(self, answer: object) -> list[Patch]:
         """Translate a message that was not streamed."""
         message = as_object(answer)
