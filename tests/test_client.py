@@ -341,6 +341,13 @@ def test_a_stream_that_falls_silent_is_dropped_and_taken_up_again(broken: Play) 
     assert Reconnecting(1) in signals
 
 
+def test_after_the_first_token_the_next_has_less_time_than_the_first_had() -> None:
+    limits = Deadlines(first_token=20, silence=0.2, total=5)
+    silent = endlessly(BEGUN, b": keep-alive\n", 0.01)
+    message, _ = run(RogueGateway(silent, [said(WHOLE)], deadlines=limits).ask())
+    assert (message.status, message.content) == ("finished", "half and half")
+
+
 def test_an_answer_that_stays_silent_is_interrupted_after_as_many_tries_as_there_are() -> None:
     quick = Deadlines(first_byte=1, first_token=1, silence=0.05, total=20)
     silent = RogueGateway(
