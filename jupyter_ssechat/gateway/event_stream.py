@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from time import monotonic
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -60,8 +61,7 @@ class EventStream:
 
     async def _answer(self, send: Send, direct: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
-        loop = asyncio.get_running_loop()
-        self._send, self._clock, self._ended = direct, loop.time, loop.create_future()
+        self._send, self._ended = direct, asyncio.get_running_loop().create_future()
         silence = asyncio.ensure_future(self._fill_silence())
         try:
             self._reader.on_more = self._send_on
@@ -73,38 +73,37 @@ class EventStream:
 
     def _send_on(self) -> None:
         """Send all that the connection takes now, and the end when it has come."""
-        while self._ready and (piece := self._reader.take()):
+        while self._waiting is None and (piece := self._reader.take()):
             self._send_piece(piece)
-        if self._ready and self._reader.ended:
+        if self._reader.ended and self._waiting is None and not self._ended.done():
             self._ended.set_result(None)
 
-    @property
-    def _ready(self) -> bool:
-        return self._waiting is None and not self._ended.done()
-
     def _send_piece(self, piece: bytes) -> None:
-        self._sent_at = self._clock()
+        self._sent_at = monotonic()
         try:
             rest = at_once(self._send({"type": "http.response.body", "body": piece, "more_body": True}))
         except Exception as error:  # this connection's own: the log goes on telling the others
+            self._reader.close()
             self._ended.set_exception(error)
         else:
-            self._waiting = None if rest is None else asyncio.ensure_future(self._wait(rest))
+            if rest is not None:
+                self._waiting = asyncio.ensure_future(self._wait(rest))
 
     async def _wait(self, rest: Awaitable[None]) -> None:
         try:
             await rest
         except Exception as error:
+            self._reader.close()
             self._ended.set_exception(error)
         self._waiting = None
         self._send_on()
 
     async def _fill_silence(self) -> None:
         while True:
-            await asyncio.sleep(self._sent_at + self._keep_alive - self._clock())
-            if self._clock() >= self._sent_at + self._keep_alive:
-                self._sent_at = self._clock()
-                if self._ready:
+            await asyncio.sleep(self._sent_at + self._keep_alive - monotonic())
+            if monotonic() >= self._sent_at + self._keep_alive:
+                self._sent_at = monotonic()
+                if self._waiting is None and not self._ended.done():
                     self._send_piece(KEEP_ALIVE)
 
 
