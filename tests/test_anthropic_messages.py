@@ -244,6 +244,11 @@ def test_a_beginning_to_go_on_from_has_no_blanks_at_its_end_and_is_not_thought_a
     assert question["role"] == "user"
 
 
+def test_a_last_turn_of_the_assistant_has_no_blanks_at_its_end_whoever_wrote_it() -> None:
+    turns = (Turn("user", "a"), Turn("assistant", " b\t\n"))
+    assert ask(Request(turns=turns))["messages"][-1]["content"] == [text(" b")]
+
+
 def test_blanks_at_the_end_of_older_answers_stay() -> None:
     turns = (Turn("user", "a"), Turn("assistant", "b \n"), Turn("user", "c"))
     assert ask(Request(turns=turns))["messages"][1]["content"] == [text("b \n")]

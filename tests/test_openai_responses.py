@@ -223,6 +223,12 @@ def test_done_events_that_count_their_parts_otherwise_repeat_nothing() -> None:
     assert read(*counted, done, ended("completed", text_item("abc"))).content == "abc"
 
 
+def test_a_whole_response_that_counts_its_items_otherwise_repeats_nothing() -> None:
+    reasoning = item("reasoning", "r", summary=[{"text": "why"}])
+    message = read(delta("abc", 0), ended("completed", reasoning, text_item("abc")))
+    assert (message.thinking, message.content) == ("why", "abc")
+
+
 def test_ids_that_change_with_every_event_part_nothing() -> None:
     assert read(*(delta(text, item_id=f"made-up-{text}") for text in "abc")).content == "abc"
 
@@ -339,6 +345,9 @@ def test_every_kind_of_call_is_shown_with_what_it_was_called_with(
 def test_only_calls_that_wait_for_the_client_are_why_a_response_ends() -> None:
     assert read(ended("completed", item("web_search_call", "w"))).finish_reason == "stop"
     assert read(ended("completed", item("function_call", "f"))).finish_reason == "tool_calls"
+    both = [item("function_call", "f"), item("web_search_call", "w")]
+    added = [event("output_item.added", output_index=place, item=one) for place, one in enumerate(both)]
+    assert read(*added, ended()).finish_reason == "tool_calls"
 
 
 def test_a_whole_response_is_read_as_it_is_and_nothing_else_is_taken_for_one() -> None:
