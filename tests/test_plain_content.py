@@ -192,6 +192,25 @@ def test_an_answer_that_was_not_streamed_is_read() -> None:
     assert PlainContent().whole({"content": ["All."]}) == []
 
 
+@pytest.mark.parametrize(
+    ("stream", "spoken"),
+    [
+        ('data: {"content":"a"}\n\n', True),
+        ('event: thinking\ndata: {"content":"a"}\n\n', True),
+        ('event: ready\ndata: {"sessionId":"s"}\n\n', True),
+        ('event: close\ndata: {"status":"finished"}\n\n', True),
+        ('event: ready\ndata: {"stream_id":"s"}\n\n', False),
+        ('event: close\ndata: {"click_behavior":"none"}\n\n', False),
+        ('data: {"type":"error","content":"a"}\n\n', False),
+        ('data: {"content":["a"]}\n\n', False),
+    ],
+)
+def test_it_is_told_by_its_first_event(stream: str, spoken: bool) -> None:
+    body = Body()
+    body.feed(stream.encode())
+    assert isinstance(body.dialect, PlainContent) == spoken
+
+
 # ---- taking up ----
 
 
@@ -258,9 +277,11 @@ def test_its_abilities_are_told() -> None:
 # ---- real servers ----
 
 
-async def answer_of(url: str, request: Request, key: str | None = None) -> Message:
+async def answer_of(
+    url: str, request: Request, key: str | None = None, dialect: str | None = "plain_content"
+) -> Message:
     """Ask, and take the answer to its end."""
-    server = ModelServer(url, dialect="plain_content", api_key=key, patience=QUICK)
+    server = ModelServer(url, dialect=dialect, api_key=key, patience=QUICK)
     message = Message()
     async with aclosing(server.stream(request)) as stream:
         async for patches in stream:
@@ -291,6 +312,13 @@ def test_an_answer_of_our_own_gateway_comes_whole_also_over_dropped_connections(
     proxy.close()
     assert (message.status, message.thinking, message.content) == ("finished", *said_by_the_demo("hello"))
     assert proxy.connections == opened + len(places) + 1
+
+
+def test_our_own_gateway_is_known_by_its_address() -> None:
+    with Gateway(Demo(pace=0)) as gateway:
+        url = f"{gateway.url}/ai/chat/stream"
+        message = run(answer_of(url, Request(turns=(Turn("user", "hello"),)), gateway.token, None))
+    assert (message.status, message.thinking, message.content) == ("finished", *said_by_the_demo("hello"))
 
 
 class PlainServer:

@@ -26,6 +26,7 @@ _TEXTS = {"message": CONTENT, "thinking": THINKING}
 _REPLACED = {"replace": CONTENT, "replace_thinking": THINKING}
 _ENDS = {"close", "done", "end", "complete"}
 _OPEN = {"wip", "streaming"}
+_NAMED = {"ready": "sessionId", "close": "status", "replace": "content", "replace_thinking": "content"}
 _REASONS = {"stop", "length", "tool_calls"}
 _DIFFERS = "after the connection broke the model server began another answer; ask again for a whole one"
 
@@ -82,8 +83,8 @@ class PlainContent(Dialect):
     def speaks(cls, event: ServerSentEvent, data: object) -> bool:
         """Data with a ``content``, and nothing that other wires have."""
         fields = as_object(data)
-        if event.event == "ready":
-            return "sessionId" in fields
+        if event.event in _NAMED:
+            return _NAMED[event.event] in fields
         said = isinstance(fields.get("content"), str) and "type" not in fields
         return event.event in _TEXTS and said
 
