@@ -362,6 +362,11 @@ def test_an_error_fails_with_its_type_and_keeps_the_text_named_or_not() -> None:
         assert message.error.to_dict() == {"type": "overloaded_error", "message": "Overloaded"}
 
 
+def test_an_error_without_a_type_is_one_and_that_of_an_unknown_event_is_none() -> None:
+    assert read(delta(0, "a"), ServerSentEvent(data='{"error":{"message":"no"}}')).status == "failed"
+    assert read(delta(0, "a"), event("something_new", error={"message": "no"}), STOP).status == "finished"
+
+
 def calls_of(message: Message) -> list[tuple[str, str, str]]:
     return [
         (call["id"], call["function"]["name"], call["function"]["arguments"])

@@ -275,6 +275,12 @@ def test_errors_fail_and_keep_the_text_flat_or_nested_named_or_not(
         assert message.error.to_dict() == {"type": type, "message": said}
 
 
+def test_an_error_without_a_type_is_one_and_that_of_a_tool_is_none() -> None:
+    assert read(delta("a"), ServerSentEvent(data='{"error":{"message":"no"}}')).status == "failed"
+    of_a_tool = event("mcp_call.failed", output_index=0, error={"message": "no"})
+    assert read(delta("a"), of_a_tool, ended()).status == "finished"
+
+
 def test_usage_stands_under_our_names_with_its_details() -> None:
     patches = [patch for one in recorded("openai") for patch in OpenAIResponses().feed(one)]
     [usage] = [patch.value for patch in patches if patch.path == "response/usage"]

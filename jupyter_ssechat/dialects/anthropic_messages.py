@@ -169,9 +169,11 @@ class AnthropicMessages(Dialect):
                 return []
             case "message_stop":
                 return self._seal()
-            case kind:
+            case "error" | None:  # of no type is a proxy's, as chat completions have it
                 error = fields.get("error")
-                return self._fail(*complaint(error or fields)) if error or kind == "error" else []
+                return self._fail(*complaint(error or fields)) if error or fields.get("type") else []
+            case _:
+                return []
 
     def _begin(self, message: dict[str, Any]) -> list[Patch]:
         # What it says of the output are the first tokens; the count comes at the end.

@@ -218,8 +218,9 @@ class OpenAIResponses(Dialect):
         if name in _ARGUMENTS:
             text = as_text(fields.get(_ARGUMENTS[name] if is_done else "delta"))
             return self._stray(as_text(fields.get("item_id")), place, text, is_done=is_done)
+        # An error of another kind is that of a tool; one of no kind is a proxy's, as chat completions have it.
         error = fields.get("error")
-        return self._fail(*complaint(error or fields)) if error or kind == "error" else []
+        return self._fail(*complaint(error or fields)) if kind == "error" or (error and not kind) else []
 
     def _begin(self, response: dict[str, Any]) -> list[Patch]:
         self._id = self._id or as_text(response.get("id"))
