@@ -32,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if unknown := sorted(set(args.names) - set(names)):
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(names)}")
+    for name in args.names:
+        _prepare(name)
     quiet = args.json is not None and str(args.json) == "-"
     results: Results = {}
     for name in args.names or names:
@@ -47,6 +49,11 @@ def _is_benchmark(name: str) -> bool:
     return name != "__main__" and hasattr(importlib.import_module(f"benchmarks.{name}"), "run")
 
 
+def _prepare(name: str) -> None:
+    """Let a benchmark that was asked for by its name get what it needs."""
+    getattr(importlib.import_module(f"benchmarks.{name}"), "prepare", lambda: None)()
+
+
 def _load(name: str) -> Callable[[], list[Row]]:
     return importlib.import_module(f"benchmarks.{name}").run
 
@@ -57,7 +64,8 @@ def table(name: str, rows: list[dict[str, Any]]) -> str:
     lines = [f"\n{name}", "-" * len(name)]
     for row in rows:
         verdict = {None: "", True: "holds", False: "DOES NOT HOLD"}[row.get("holds")]
-        figure = f"{row['value']:>12,.2f} {row['unit']:<12}"
+        value = "–" if row["value"] is None else f"{row['value']:,.2f}"
+        figure = f"{value:>12} {row['unit']:<12}"
         lines.append(f"{row['case']:<{width}} {figure} {row.get('bound') or '':<8} {verdict}".rstrip())
     return "\n".join(lines)
 

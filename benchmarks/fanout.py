@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import json
 import statistics
 import threading
 from collections.abc import Callable, Coroutine
@@ -25,6 +24,7 @@ from jupyter_ssechat.gateway.server import Gateway
 from jupyter_ssechat.sse import encode
 from jupyter_ssechat.wire_json import dumps
 
+from .calls import create_session, post, post_bytes
 from .corpora import tokens
 from .crowd import crowd
 from .measure import Row, row
@@ -100,27 +100,12 @@ def gateway(serve: Serve, rate: float | None) -> None:
     """Be the process of a gateway with one answer that is about to begin."""
     source = Source(ANSWER, rate)
     with Gateway(SourceUpstream(source)) as opened:
-        created = _post(opened, "chat_session/create", {}, http.client.HTTPResponse.read)
-        session = json.loads(created)["data"]["biz_data"]["id"]
+        port, token = opened.access.port, opened.token
+        session = create_session(port, token)
         prompt = {"chat_session_id": session, "parent_message_id": None, "prompt": "go"}
-        _post(opened, "chat/completion", prompt, http.client.HTTPResponse.readline)
-        body = json.dumps({"chat_session_id": session, "message_id": 2})
-        request = (
-            f"POST /api/v0/chat/resume_stream HTTP/1.1\r\nhost: 127.0.0.1:{opened.access.port}\r\n"
-            f"authorization: Bearer {opened.token}\r\ncontent-length: {len(body)}\r\n\r\n{body}"
-        )
-        serve((opened.access.port, request.encode()), {"step": source.step})
-
-
-def _post(opened: Gateway, path: str, body: Any, read: Callable[[http.client.HTTPResponse], bytes]) -> bytes:
-    """Call the gateway and leave with what `read` takes."""
-    connection = http.client.HTTPConnection("127.0.0.1", opened.access.port)
-    try:
-        headers = {"authorization": f"Bearer {opened.token}"}
-        connection.request("POST", f"/api/v0/{path}", json.dumps(body), headers)
-        return read(connection.getresponse())
-    finally:
-        connection.close()
+        post(port, "/api/v0/chat/completion", token, prompt, http.client.HTTPResponse.readline)
+        body = {"chat_session_id": session, "message_id": 2}
+        serve((port, post_bytes(port, "/api/v0/chat/resume_stream", token, body)), {"step": source.step})
 
 
 def streams(serve: Serve, rate: float | None, *, in_tasks: bool) -> None:

@@ -12,10 +12,13 @@ RUNS = 7
 
 
 class Row(TypedDict):
-    """One measurement. `bound` is what must hold, such as "≥ 1.5", and `holds` whether it does; or None."""
+    """One measurement. `bound` is what must hold, such as "≥ 1.5", and `holds` whether it does; or None.
+
+    `value` is None where there was nothing to measure.
+    """
 
     case: str
-    value: float
+    value: float | None
     unit: str
     bound: str | None
     holds: bool | None
@@ -31,6 +34,11 @@ def row(
     elif at_most is not None:
         bound, holds = f"≤ {at_most:g}", value <= at_most
     return Row(case=case, value=round(value, 3), unit=unit, bound=bound, holds=holds)
+
+
+def missing(case: str) -> Row:
+    """Make a row that says what could not be measured, and why."""
+    return Row(case=case, value=None, unit="", bound=None, holds=None)
 
 
 def interleaved(contenders: Mapping[str, Callable[[], Any]], runs: int = RUNS) -> dict[str, float]:
