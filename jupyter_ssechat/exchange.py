@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from .deadlines import Deadlines, retry_after
 from .dialects import DIALECTS, Body, Call, Dialect
 from .discretion import Discretion
-from .errors import ConnectionFailed, Redirected, StreamError, TimedOut, UpstreamError
+from .errors import ConnectionFailed, Redirected, SSEChatError, StreamError, TimedOut, UpstreamError
 from .message import ends
 from .patches import Patch
 from .transport import Answer, EventSource, Transport
@@ -142,7 +142,7 @@ class Exchange:
             answer = await self._transport.request(call.method, call.url, call.body, call.headers)
             if answer.status >= 400:
                 raise self._refusal(answer)
-            call = call.then(answer.json())
+            call = self._next(call.then, answer)
         self._reader.called(call)
         opening = self._transport.events(
             call.method, call.url, call.body, call.headers, deadlines=self._time_left()
@@ -159,6 +159,14 @@ class Exchange:
                 async with aclosing(self._read(source, body)) as patches:
                     async for each in patches:
                         yield each
+
+    def _next(self, then: Callable[[object], Call], answer: Answer) -> Call:
+        """The next call; what the dialect finds wrong with the answer may quote it."""
+        try:
+            return then(answer.json())
+        except SSEChatError as error:
+            error.args = (self._discretion.line(str(error)),)
+            raise
 
     async def _read(self, source: EventSource, body: Body) -> AsyncGenerator[list[Patch]]:
         broken: ConnectionFailed | StreamError | None = None
@@ -258,10 +266,17 @@ def _asked(failure: UpstreamError | ConnectionFailed | None) -> float | None:
 
 
 def _error_text(answer: Answer) -> str:
-    """What the server said, in the shapes that servers use: error.message, error, message, detail, text."""
+    """What the server said, in the shapes that servers use: errors, messages, details, envelopes, text."""
     fields = as_object(answer.json())
-    error = fields.get("error")
-    for said in (as_object(error).get("message"), error, fields.get("message"), fields.get("detail")):
+    error, inner = fields.get("error"), as_object(fields.get("data"))
+    for said in (
+        as_object(error).get("message"),
+        error,
+        fields.get("message"),
+        fields.get("detail"),
+        inner.get("biz_msg"),
+        fields.get("msg"),
+    ):
         if said:
             return str(said)
     return answer.body.decode("utf-8", "replace").strip() or "(nothing)"

@@ -58,7 +58,7 @@ class ModelServer:
         self._discretion = Discretion.of(self.url, api_key)
         self._headers = self._dialect.headers(api_key)
         if self._manners.key_header and api_key:
-            self._headers = {self._manners.key_header: api_key}
+            self._headers = {**self._dialect.headers(None), self._manners.key_header: api_key}
         self._transport = Transport(headers=self._headers, deadlines=self._deadlines)
         self._cancelling: set[asyncio.Task[None]] = set()
 
@@ -76,15 +76,18 @@ class ModelServer:
         request = replace(request, model=request.model or self.model or await self._only_model())
         ways = list(self._ways(request)) if request.continues else [(None, request)]
         for number, (way, asking) in enumerate(ways, 1):
-            begun = False
+            begun, last = False, number == len(ways)
             try:
                 async with aclosing(self._answer(asking, way)) as answer:
                     async for patches in answer:
+                        if way == "native" and not begun and _refuses(patches):
+                            break
                         begun = begun or bool(patches)
                         yield patches
-                return
+                    else:
+                        return
             except UpstreamError as error:
-                if begun or number == len(ways) or error.status not in _OTHER_WAY:
+                if begun or last or error.status not in _OTHER_WAY:
                     raise
 
     async def models(self) -> list[str]:
@@ -124,20 +127,26 @@ class ModelServer:
         yield "asked", request.asked_to_go_on()
 
     async def _answer(self, request: Request, way: Continuation | None) -> AsyncGenerator[list[Patch]]:
-        """One way of asking; a strict server that knows no ``stream_options`` is asked without them."""
+        """One way of asking; it is asked once more without what a server does not know, or no longer."""
         try:
             async with aclosing(self._exchanged(request, way)) as answer:
                 async for patches in answer:
                     yield patches
         except UpstreamError as error:
-            if not (
-                self._manners.asks_usage and error.status in (400, 422) and "stream_options" in str(error)
-            ):
-                raise
-            self._manners = replace(self._manners, asks_usage=False)
+            request = self._without_what_is_unknown(request, error)
             async with aclosing(self._exchanged(request, way)) as answer:
                 async for patches in answer:
                     yield patches
+
+    def _without_what_is_unknown(self, request: Request, error: UpstreamError) -> Request:
+        """The request to make after a refusal; raises it again where nothing can be left out."""
+        said = str(error)
+        if self._manners.asks_usage and error.status in (400, 422) and "stream_options" in said:
+            self._manners = replace(self._manners, asks_usage=False)
+            return request
+        if error.status in (404, 410) and any(turn.handle for turn in request.turns):
+            return replace(request, turns=tuple(replace(turn, handle=None) for turn in request.turns))
+        raise error
 
     async def _exchanged(self, request: Request, way: Continuation | None) -> AsyncGenerator[list[Patch]]:
         """One exchange, to its end; the server is told when nobody wants the rest."""
@@ -148,6 +157,8 @@ class ModelServer:
         )
         afresh = Afresh(request.thinking_so_far if way == "again" else "")
         told: list[Patch] = [Patch(CONTINUATION, "SET", way)] if way else []
+        if native is None and request.handle is not None:  # it is of the answer that is given up
+            told.append(Patch(HANDLE, "SET", None))
         exchange = self._exchange(request)
         try:
             async with aclosing(exchange.stream(call)) as stream:
@@ -200,7 +211,7 @@ class ModelServer:
     def _named_server(self, patches: list[Patch]) -> list[Patch]:
         return [
             Patch(HANDLE, "SET", {**as_object(patch.value), "server": self.name})
-            if patch.path == HANDLE
+            if patch.path == HANDLE and patch.value
             else patch
             for patch in patches
         ]
@@ -222,6 +233,13 @@ class ModelServer:
                 f"this server offers several models ({some}); choose one with -m MODEL", type="no_model"
             )
         return names[0] if names else None
+
+
+def _refuses(patches: list[Patch]) -> bool:
+    """Whether an answer begins with its failure, as where a refusal comes with status 200."""
+    return any(patch.path == "response/error" for patch in patches) and not any(
+        patch.op == "APPEND" for patch in patches
+    )
 
 
 def dialect_of(url: str) -> type[Dialect]:

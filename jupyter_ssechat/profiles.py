@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .deadlines import Deadlines
 from .dialects import Manners
@@ -24,8 +24,8 @@ _DISABLED = {"thinking": {"type": "disabled"}}
 class Profile:
     """One kind of model server: where it is, what it speaks, and where its key is kept.
 
-    `url` is "" where everybody has their own. `key_env` is "" for a server that needs no key. `note` is what a
-    user should know, in a sentence or two.
+    `url` is "" where everybody has their own. `key_env` is "" for a server that needs no key. `manners` are those
+    of the dialect if None. `note` is what a user should know, in a sentence or two.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Profile:
     url: str
     key_env: str = ""
     dialect: str = "openai_chat"
-    manners: Manners = field(default_factory=Manners)
+    manners: Manners | None = None
     model: str = "MODEL"
     note: str = ""
 
@@ -114,7 +114,6 @@ _HOSTED = (
         url="https://api.anthropic.com/v1/messages",
         key_env="ANTHROPIC_API_KEY",
         dialect="anthropic_messages",
-        manners=Manners(prefill="trailing"),
         model="claude-sonnet-4-5",
         note="Thinking is off unless you ask for it with `--effort low|medium|high`.",
     ),

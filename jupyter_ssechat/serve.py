@@ -118,6 +118,7 @@ def _add_upstream(parser: argparse.ArgumentParser) -> None:
 def run_serve(args: argparse.Namespace) -> int:
     """Serve until a signal; raises ConnectionFailed where it cannot listen, BadInput for what cannot be used."""
     from .gateway.server import Gateway  # a server's libraries are not needed by the other commands
+    from .gateway.settings import Settings
     from .profiles import open_upstream
 
     upstream = open_upstream(
@@ -128,9 +129,9 @@ def run_serve(args: argparse.Namespace) -> int:
         host=args.host,
         port=args.port,
         token=_token(args),
-        keep_alive=args.keep_alive,
         allowed_hosts=tuple(args.allowed_host),
         cors=tuple(args.cors),
+        settings=Settings(keep_alive=args.keep_alive),
     ) as gateway:
         asked_to_end = _until_signal(gateway)
         _tell(f"{upstream.name} answers; Ctrl-C ends the gateway")

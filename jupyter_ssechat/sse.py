@@ -43,8 +43,8 @@ class SSEDecoder:
     raises EventTooLarge from then on.
 
     `on_ignored(event_name, comments)` is called for a block that dispatches nothing but has an event name or
-    comments; an event that it returns takes the block's place among those of `feed`. `last_event_id`, to be
-    sent when reconnecting, is committed at each blank line.
+    comments, or a field ``error:``, which counts as both. An event that it returns takes the block's place among
+    those of `feed`. `last_event_id`, to be sent when reconnecting, is committed at each blank line.
     """
 
     def __init__(
@@ -215,6 +215,9 @@ class SSEDecoder:
             elif field == "retry":
                 retry = _milliseconds(value, retry)
             elif line[:1] == ":":
+                comments.append(value)
+            elif field == "error":  # no field of the specification, but what llama.cpp tells errors in
+                name = name or field
                 comments.append(value)
         if retry is not None:
             self._retry = retry

@@ -41,7 +41,6 @@ from .errors import (
 )
 from .wire_json import excerpt, loads
 
-LAST_WORDS_SECONDS = 5.0  # to be deleted with the tests that set it; it is `Deadlines.last_words` now
 ERROR_SECONDS = 10.0
 MAX_ERROR_BYTES = 256 * 1024
 MAX_JSON_BYTES = 64 * 2**20
@@ -49,6 +48,7 @@ MAX_STREAM_BYTES = 256 * 2**20
 MAX_REDIRECTS = 5
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+_PUBLIC = {"accept", "anthropic-version", "content-type", "last-event-id"}
 _PORTS = {"http": 80, "https": 443}
 
 _Hop = Callable[..., AbstractAsyncContextManager[httpx.Response]]
@@ -374,8 +374,9 @@ def _content(body: object, headers: Mapping[str, str] | None) -> dict[str, Any]:
 
 
 def _secrets(headers: Mapping[str, str]) -> list[str]:
-    """What stands in our headers, with and without a word such as Bearer."""
-    return [part for value in headers.values() for part in (value, value.rpartition(" ")[2])]
+    """What stands in our headers that hold a key, with and without a word such as Bearer."""
+    keys = [value for name, value in headers.items() if name.lower() not in _PUBLIC]
+    return [part for value in keys for part in (value, value.rpartition(" ")[2])]
 
 
 def _now() -> float:
@@ -473,7 +474,10 @@ def _connection_failed(error: httpx.HTTPError, address: str, discretion: Discret
         if isinstance(error, httpx.ConnectError) and _proxies_set()
         else ""
     )
-    return ConnectionFailed(f"no connection to {address}: {discretion.line(_reason(error))}{by}")
+    said = discretion.line(_reason(error))
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return ConnectionFailed(f"no connection to {address}: {said}{by}")
+    return ConnectionFailed(f"the connection to {address} failed: {said}")
 
 
 def _certificate_error(error: BaseException | None) -> str | None:

@@ -75,6 +75,7 @@ def profile_page(profile: Profile) -> str:
     lines += [_where(profile), ""]
     if profile.note:
         lines += [profile.note, ""]
+    manners = profile.manners or DIALECTS[profile.dialect].manners
     ways = {
         "": "asked to go on",
         "trailing": "continued from its own text, given as the last message",
@@ -82,10 +83,10 @@ def profile_page(profile: Profile) -> str:
         "partial": "continued from its own text, given as the last message with `partial: true`",
         "continue_final_message": "continued from its own text with `continue_final_message: true`",
     }
-    off = ", ".join(f"`{name}: {json.dumps(value)}`" for name, value in profile.manners.thinking_off.items())
+    off = ", ".join(f"`{name}: {json.dumps(value)}`" for name, value in manners.thinking_off.items())
     lines += [
         f"- Wire: [`{profile.dialect}`](../dialects.md).",
-        f"- An answer that was stopped or cut is {ways[profile.manners.prefill]}.",
+        f"- An answer that was stopped or cut is {ways[manners.prefill]}.",
     ]
     if profile.dialect == "openai_chat":
         lines.append(f"- `--no-thinking` sends {off}.")

@@ -221,7 +221,6 @@ def test_thinking_is_turned_off_where_a_model_thinks_unasked() -> None:
         assert ask(asking(model=model, thinking=False)).get("thinking") == sent
         assert ask(asking(model=model, options={"reasoning_effort": "none"})).get("thinking") == sent
         assert "thinking" not in ask(asking(model=model))
-        assert ask(asking(model=model, thinking=False), Manners(prefill="trailing")).get("thinking") == sent
     own = Manners(thinking_off={"think": False})
     assert ask(asking(thinking=False), own)["think"] is False
 

@@ -27,7 +27,7 @@ FIGURES = ("usage", "accumulated_token_usage", "elapsed_secs", "thinking_elapsed
 # The first bytes in a stream that could be taken for an end; everything before them must be open.
 MARK = re.compile(
     rb'"(?:FINISHED|INCOMPLETE|CONTENT_FILTER|TIMEOUT|CONTEXT_LENGTH_EXCEEDED)"'
-    rb'|"finish_reason":\s?"|\[DONE\]|"type":"error"|"error":(?!null)|event: error|"code":4'
+    rb'|"finish_reason":\s?"|\[DONE\]|"type":"error"|"error":(?!null)|event: error|error: |"code":4'
     rb"|event: (?:response\.(?:completed|incomplete|failed|cancelled)|message_stop)"
     rb'|"finished_\w+"|"blocked":true|event: (?:close|done|end|complete)'
 )

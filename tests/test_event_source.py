@@ -19,6 +19,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from jupyter_ssechat.gateway.server import Gateway
+from jupyter_ssechat.gateway.settings import Settings
 from jupyter_ssechat.model_server import ModelServer
 
 from .jupyter_lab import Browser, chromium
@@ -217,7 +218,7 @@ def test_a_stream_that_breaks_while_the_model_waits_goes_on(browser: Browser, or
     pause = Pause()
     with model_server(Script([chunk(content="one "), pause, chunk(content="two"), finish()])) as server:
         # Comments fill the silence until the connection breaks.
-        with reader(browser, origin, server, {0: 1200}, keep_alive=0.01) as page:
+        with reader(browser, origin, server, {0: 1200}, settings=Settings(keep_alive=0.01)) as page:
             page.read(page.asking("hello"))
             page.until("window.sources[0].opened === 2")
             pause.end()

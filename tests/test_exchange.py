@@ -13,15 +13,15 @@ import pytest
 
 from jupyter_ssechat.deadlines import Deadlines
 from jupyter_ssechat.dialects import DIALECTS, Call, Manners, OpenAIChat
-from jupyter_ssechat.errors import ConnectionFailed, TimedOut, UpstreamError
+from jupyter_ssechat.errors import ConnectionFailed, InvalidData, TimedOut, UpstreamError
 from jupyter_ssechat.exchange import NOTICE, Patience
 from jupyter_ssechat.message import Message
 from jupyter_ssechat.model_server import ModelServer
 from jupyter_ssechat.patches import Patch
-from jupyter_ssechat.request import Request
+from jupyter_ssechat.request import Request, Turn
 from jupyter_ssechat.sse import ServerSentEvent
 
-from .asking import asking, gather, message_of, run
+from .asking import KEY, asking, gather, message_of, run
 from .servers import CUT, DONE, ModelServerForTests, Pause, Script, answer, chunk, finish, model_server
 
 EAGER = Patience(first=0.001)
@@ -297,6 +297,61 @@ def test_text_that_is_said_twice_is_dropped_and_what_stands_is_not_touched(manne
         patches = patches_from(server, going_on(), manners=manners)
     assert message_of(patches).content == " over"
     assert not any(patch.path == "response/content" and patch.op == "SET" for patch in patches)
+
+
+def test_a_handle_is_given_up_with_the_answer_that_it_was_of() -> None:
+    with model_server(busy(404), answer(" over")) as server:
+        mine = {"seen": 7, "server": ModelServer(server.url).name}
+        patches = patches_from(server, going_on(handle=mine), dialect="kept")
+    handles = [patch.value for patch in patches if patch.path == "response/upstream"]
+    assert way(patches) == ["asked"]
+    assert handles[0] is None and handles[-1]["server"] == mine["server"]
+
+
+def test_a_server_that_refuses_to_go_on_with_status_200_is_asked_in_the_next_way() -> None:
+    refusing = Script([{"error": {"message": "expired", "type": "gone"}}])
+    with model_server(refusing, answer(" over")) as server:
+        mine = {"seen": 7, "server": ModelServer(server.url).name}
+        patches = patches_from(server, going_on(handle=mine), dialect="kept")
+    assert way(patches) == ["asked"]
+    assert message_of(patches).status == "finished"
+
+
+def test_a_conversation_that_the_server_has_forgotten_is_told_to_it_anew() -> None:
+    told: list[bool] = []
+
+    class Forgetful(Kept):
+        name = "forgetful"
+
+        @classmethod
+        def ask(cls, endpoint: str, request: Request, manners: Manners) -> Call:
+            told.append(any(turn.handle for turn in request.turns))
+            return super().ask(endpoint, request, manners)
+
+    with pytest.MonkeyPatch.context() as patch, model_server(busy(410), answer("ok")) as server:
+        patch.setitem(DIALECTS, "forgetful", Forgetful)
+        handle = {"seen": 7, "server": ModelServer(server.url).name}
+        turns = (Turn("user", "one"), Turn("assistant", "1", handle=handle), Turn("user", "two"))
+        patches = patches_from(server, Request(turns=turns), dialect="forgetful")
+    assert (told, message_of(patches).content) == ([True, False], "ok")
+
+
+def test_what_goes_wrong_between_two_calls_is_told_without_the_key() -> None:
+    class TwoCalls(Kept):
+        name = "two_calls"
+
+        @classmethod
+        def ask(cls, endpoint: str, request: Request, manners: Manners) -> Call:
+            def then(answer: object) -> Call:
+                raise InvalidData(f"no session in {answer}")
+
+            return Call(url=endpoint, body={}, then=then)
+
+    with pytest.MonkeyPatch.context() as patch, model_server(Script(body={"said": KEY})) as server:
+        patch.setitem(DIALECTS, "two_calls", TwoCalls)
+        with pytest.raises(InvalidData, match="no session in .*said.*") as error:
+            patches_from(server, dialect="two_calls", api_key=KEY)
+    assert KEY not in str(error.value)
 
 
 # ---- answers that are no streams ----

@@ -11,11 +11,13 @@ from typing import Any
 import httpx
 import pytest
 
+from jupyter_ssechat.deadlines import Deadlines
 from jupyter_ssechat.dialects.deepseek import DeepSeek
 from jupyter_ssechat.gateway.server import Gateway
+from jupyter_ssechat.gateway.settings import Settings
 from jupyter_ssechat.message import Message
-from jupyter_ssechat.sse import ServerSentEvent, SSEDecoder
 from jupyter_ssechat.model_server import ModelServer
+from jupyter_ssechat.sse import ServerSentEvent, SSEDecoder
 from jupyter_ssechat.upstream import Demo
 
 from .servers import CUT, Breath, Pause, Script, answer, chunk, finish, model_server
@@ -107,10 +109,12 @@ def demo() -> Iterator[Caller]:
 
 
 @contextmanager
-def gateway_to(*scripts: Script, **options: Any) -> Iterator[tuple[Caller, Any]]:
+def gateway_to(
+    *scripts: Script, deadlines: Deadlines | None = None, **options: Any
+) -> Iterator[tuple[Caller, Any]]:
     with (
         model_server(*scripts) as server,
-        Gateway(ModelServer(server.url), **options) as gateway,
+        Gateway(ModelServer(server.url, deadlines=deadlines), **options) as gateway,
         Caller(gateway) as caller,
     ):
         yield caller, server
@@ -350,7 +354,7 @@ def test_the_key_of_the_model_server_is_never_shown() -> None:
 def test_silence_is_filled_with_comments_that_no_client_takes_for_events() -> None:
     pause = Pause()
     script = Script([chunk(content="a"), pause, finish()])
-    with gateway_to(script, keep_alive=0.05) as (caller, _):
+    with gateway_to(script, settings=Settings(keep_alive=0.05)) as (caller, _):
         body = {"chat_session_id": caller.session, "prompt": "x", "parent_message_id": None}
         with caller.http.stream("POST", "/api/v0/chat/completion", json=body) as response:
             raw = b""
@@ -502,11 +506,9 @@ def test_closing_the_gateway_ends_its_readers_with_a_reason() -> None:
     assert message.error is not None and message.error.type == "gateway_closed"
 
 
-def test_a_finished_answer_does_not_wait_for_a_connection_that_stays_open(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("jupyter_ssechat.transport.LAST_WORDS_SECONDS", 0.1)
-    with gateway_to(Script([chunk(content="all"), finish(), Pause()])) as (caller, server):
+def test_a_finished_answer_does_not_wait_for_a_connection_that_stays_open() -> None:
+    script = Script([chunk(content="all"), finish(), Pause()])
+    with gateway_to(script, deadlines=Deadlines(last_words=0.1)) as (caller, server):
         message = message_of(caller.ask("x"))
         assert (message.status, message.content) == ("finished", "all")
         assert server.left.wait(10)
@@ -535,10 +537,10 @@ def test_an_unknown_address_and_a_wrong_method_are_envelopes_too(demo: Caller) -
     assert demo.http.get("/api/v0/chat/completion").json()["code"] == 40500
 
 
-def test_comments_after_the_finish_reason_do_not_keep_an_answer_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jupyter_ssechat.transport.LAST_WORDS_SECONDS", 0.1)
+def test_comments_after_the_finish_reason_do_not_keep_an_answer_open() -> None:
     pauses = [step for _ in range(200) for step in (b": ping\n", Breath())]
-    with gateway_to(Script([chunk(content="all"), finish(), *pauses])) as (caller, server):
+    script = Script([chunk(content="all"), finish(), *pauses])
+    with gateway_to(script, deadlines=Deadlines(last_words=0.1)) as (caller, server):
         assert message_of(caller.ask("x")).status == "finished"
         assert server.left.wait(10)
 
@@ -559,3 +561,42 @@ def test_a_session_deleted_in_mid_answer_stops_what_runs_in_it() -> None:
 
 def test_a_trailing_slash_is_an_unknown_address(demo: Caller) -> None:
     assert demo.post("chat_session/create/", {}).json()["code"] == 40400
+
+
+def test_an_answer_goes_on_as_it_was_asked_for_unless_something_else_is_said() -> None:
+    cut = Script([chunk(content="one "), CUT])
+    with gateway_to(cut, cut, answer("two")) as (caller, server):
+        options = {"model": "big", "system": "brief", "options": {"top_p": 0.5}, "thinking_enabled": False}
+        message = message_of(caller.ask("x", **options))
+        for again in ({}, {"model": "small", "options": {"seed": 7}}):
+            going_on = {"chat_session_id": caller.session, "message_id": message.message_id, **again}
+            caller.post("chat/continue", going_on)
+    first, second, third = server.requests
+    for asked in (first, second):
+        assert (asked["model"], asked["top_p"], asked["reasoning_effort"]) == ("big", 0.5, "none")
+        assert asked["messages"][0] == {"role": "system", "content": "brief"}
+    assert (third["model"], third["top_p"], third["seed"]) == ("small", 0.5, 7)
+
+
+def test_an_openai_stream_is_told_when_the_gateway_closes() -> None:
+    with (
+        model_server(Script([chunk(content="half"), Pause()])) as server,
+        Gateway(ModelServer(server.url)) as gateway,
+        Caller(gateway) as caller,
+    ):
+        body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "x"}]}
+        with caller.http.stream("POST", "/v1/chat/completions", json=body) as response:
+            received = b""
+            for piece in response.iter_bytes():
+                received += piece
+                if b"half" in received:
+                    gateway.begin_to_close()
+    assert b"gateway_closed" in received and received.endswith(b"data: [DONE]\n\n")
+    assert b'"finish_reason":"' not in received
+
+
+def test_to_go_on_with_a_complete_answer_or_to_resume_it_gives_it_whole(demo: Caller) -> None:
+    message = message_of(demo.ask("hello"))
+    body = {"message_id": message.message_id, "fallback_to_resume": True}
+    again = message_of(demo.events("continue", **body))
+    assert (again.status, again.content) == ("finished", message.content)

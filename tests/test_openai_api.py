@@ -24,6 +24,7 @@ from openai.types.chat import ChatCompletionChunk
 from jupyter_ssechat.deadlines import Deadlines
 from jupyter_ssechat.exchange import Patience
 from jupyter_ssechat.gateway.server import Gateway
+from jupyter_ssechat.gateway.settings import Settings
 from jupyter_ssechat.model_server import ModelServer
 from jupyter_ssechat.sse import SSEDecoder
 from jupyter_ssechat.upstream import Demo, Upstream
@@ -35,6 +36,8 @@ HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 TOOLS: list[Any] = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
 WIRE = Path(__file__).parent / "wire"
 AT_ONCE = Patience(retries=0)
+
+OFTEN = Settings(keep_alive=0.05)
 
 
 class Caller:
@@ -510,7 +513,7 @@ def test_a_server_that_is_asked_again_refuses_with_its_last_status(stream: bool)
     limited = Script(status=429, body={"error": {"message": "too many"}})
     with model_server(busy, limited) as server:
         again = ModelServer(server.url, patience=Patience(retries=1, first=0.1))
-        with Caller(again, keep_alive=0.01) as caller:
+        with Caller(again, settings=Settings(keep_alive=0.01)) as caller:
             refused = caller.post(stream=stream)
     assert (refused.status_code, len(server.requests)) == (429, 2)
 
@@ -602,7 +605,9 @@ def test_text_that_is_replaced_cannot_be_taken_back_and_is_an_error() -> None:
 def test_a_server_that_has_accepted_and_is_silent_is_kept_alive_by_comments() -> None:
     pause = Pause()
     with (
-        gateway_to(Script([pause, chunk(content="a"), finish(), DONE]), keep_alive=0.05) as (caller, _),
+        gateway_to(
+            Script([pause, chunk(content="a"), finish(), DONE]), settings=Settings(keep_alive=0.05)
+        ) as (caller, _),
         caller.reading() as pieces,
     ):
         silence = b"".join(next(pieces) for _ in range(3))
@@ -615,7 +620,7 @@ def test_a_server_that_has_accepted_and_is_silent_is_kept_alive_by_comments() ->
 def test_a_failure_after_a_keep_alive_is_told_as_data() -> None:
     pause = Pause()
     script = Script([pause, {"error": {"message": "no", "type": "rate_limit_exceeded"}}, DONE])
-    with gateway_to(script, keep_alive=0.05) as (caller, _), caller.reading() as pieces:
+    with gateway_to(script, settings=Settings(keep_alive=0.05)) as (caller, _), caller.reading() as pieces:
         body = next(pieces)
         pause.end()
         body += b"".join(pieces)
@@ -625,14 +630,16 @@ def test_a_failure_after_a_keep_alive_is_told_as_data() -> None:
 
 def test_a_server_that_has_not_accepted_is_waited_for_in_silence() -> None:
     server = WatchedServer()
-    with Caller(upstream_at(server.url, deadlines=Deadlines(first_byte=0.5)), keep_alive=0.02) as caller:
+    with Caller(
+        upstream_at(server.url, deadlines=Deadlines(first_byte=0.5)), settings=Settings(keep_alive=0.02)
+    ) as caller:
         assert caller.post(stream=True).status_code == 504
     server.close()
 
 
 def test_the_client_does_not_see_keep_alives() -> None:
     script = Script([chunk(content="a"), Breath(), chunk(content="b"), finish(), DONE])
-    with gateway_to(script, keep_alive=0.01) as (caller, _):
+    with gateway_to(script, settings=Settings(keep_alive=0.01)) as (caller, _):
         seen = [one.choices[0].delta.content for one in caller.streaming()]
     assert seen == ["", "a", "b", None]
 
@@ -644,7 +651,7 @@ def test_httpx_sse_reads_every_event() -> None:
     script = Script([chunk(content="a\u2028b\x85c"), Breath(), chunk(content="\n\r\n"), finish(), DONE])
     body = {"messages": HELLO, "stream": True}
     with (
-        gateway_to(script, keep_alive=0.01) as (caller, _),
+        gateway_to(script, settings=Settings(keep_alive=0.01)) as (caller, _),
         connect_sse(caller.http, "POST", "/chat/completions", json=body) as source,
     ):
         events = list(source.iter_sse())

@@ -136,10 +136,7 @@ def test_thinking_is_turned_off_and_an_option_wins_over_that() -> None:
     assert "reasoning" not in ask(asking())
 
 
-def test_what_a_profile_does_not_say_is_as_the_wire_has_it() -> None:
-    for manners in (Manners(), Manners(key_header="api-key")):
-        body = ask(asking(thinking=False, options={"max_tokens": 9}), manners)
-        assert (body["reasoning"], body["max_output_tokens"]) == ({"effort": "none"}, 9)
+def test_a_profile_says_it_in_its_own_words() -> None:
     own = Manners(thinking_off={"think": False}, effort=("effort",), max_tokens="limit")
     body = ask(asking(thinking=False, options={"max_tokens": 9, "reasoning_effort": "low"}), own)
     assert (body["think"], body["effort"], body["limit"]) == (False, "low", 9)

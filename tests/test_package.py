@@ -76,6 +76,7 @@ FLOORS = [
     "gateway.cors",
     "gateway.access",
     "gateway.audience",
+    "gateway.settings",
     "gateway.bodies",
     "gateway.chat_request",
     "gateway.relay",

@@ -29,6 +29,7 @@ from jupyter_ssechat.gateway.event_log import EventLog
 from jupyter_ssechat.gateway.plain_api import PlainAPI
 from jupyter_ssechat.gateway.server import Gateway
 from jupyter_ssechat.gateway.sessions import Session
+from jupyter_ssechat.gateway.settings import Settings
 from jupyter_ssechat.message import failed, filtered, finished
 from jupyter_ssechat.model_server import ModelServer
 from jupyter_ssechat.patches import Patch
@@ -123,7 +124,7 @@ def plain_api(upstream: Upstream, **options: Any) -> Iterator[Caller]:
         assert isinstance(error, GatewayError)
         return refusal(error)
 
-    routes = PlainAPI(Conversations(upstream), 15.0, **options).routes()
+    routes = PlainAPI(Conversations(upstream), Settings(**options)).routes()
     served = Served(Starlette(routes=routes, exception_handlers={GatewayError: refuse}))
     caller = Caller(served.url)
     try:
@@ -292,7 +293,7 @@ def test_an_unknown_session_is_not_found(demo_caller: Caller, path: str) -> None
 
 def test_a_session_that_nobody_reads_expires() -> None:
     upstream = Scripted(finished())
-    with plain_api(upstream, lifetime=0.05) as caller:
+    with plain_api(upstream, session_seconds=0.05) as caller:
         session = caller.init(message="hello")
         eventually(lambda: caller.get("/unknown").status_code, wanted=404)
         time_is_over = time.monotonic() + 0.06
@@ -306,7 +307,7 @@ def test_a_stream_stands_while_it_runs_and_for_its_time_after_that() -> None:
     pause = Pause()
     with (
         model_server(Script([chunk(content="a"), pause, chunk(content="b"), finish()])) as server,
-        plain_api(ModelServer(server.url), lifetime=0.3) as caller,
+        plain_api(ModelServer(server.url), session_seconds=0.3) as caller,
     ):
         session = caller.init(message="hello")
         with caller.reading(f"/{session}") as reading:
@@ -461,7 +462,7 @@ def test_an_answer_that_nobody_reads_is_cancelled_after_the_grace(begun: bool) -
     script = Script([chunk(content="a"), pause] if begun else [pause])
     with (
         model_server(script) as server,
-        plain_api(ModelServer(server.url), on_disconnect=OnDisconnect("cancel", 0.05)) as caller,
+        plain_api(ModelServer(server.url), when_left=OnDisconnect("cancel", 0.05)) as caller,
     ):
         session = caller.init(message="hello")
         with caller.reading(f"/{session}"):
@@ -590,7 +591,7 @@ def test_silence_is_filled_with_comments_of_one_line() -> None:
     pause = Pause()
     with (
         model_server(Script([chunk(content="a"), pause, finish()])) as server,
-        gateway_to(ModelServer(server.url), keep_alive=0.05) as caller,
+        gateway_to(ModelServer(server.url), settings=Settings(keep_alive=0.05)) as caller,
         caller.http.stream("GET", f"{STREAM}?message=x", headers=caller.headers) as response,
     ):
         received = b""
@@ -606,7 +607,7 @@ def test_other_clients_read_it_without_phantoms() -> None:
     pause = Pause()
     with (
         model_server(Script([chunk(content="a"), pause, chunk(content="b"), finish()])) as server,
-        gateway_to(ModelServer(server.url), keep_alive=0.05) as caller,
+        gateway_to(ModelServer(server.url), settings=Settings(keep_alive=0.05)) as caller,
         httpx_sse.connect_sse(caller.http, "GET", f"{STREAM}?message=x", headers=caller.headers) as source,
     ):
         found: list[tuple[str, Any]] = []

@@ -25,9 +25,9 @@ from jupyter_ssechat.deltas import DeltaStream
 from jupyter_ssechat.errors import AnswerFailed, BadInput, NotFound
 from jupyter_ssechat.gateway.server import Gateway
 from jupyter_ssechat.message import Delta
+from jupyter_ssechat.model_server import ModelServer
 from jupyter_ssechat.patches import Document, Patch
 from jupyter_ssechat.reply import Reply
-from jupyter_ssechat.model_server import ModelServer
 from jupyter_ssechat.upstream import Demo
 
 from .servers import CUT, DONE, Pause, Script, Served, answer, chunk, finish, model_server, usage
@@ -225,7 +225,7 @@ def test_a_refused_question_is_a_failed_reply_that_keeps_the_refusal() -> None:
         "usage": None,
         "model": None,
         "message_id": None,
-        "error": {"type": "NotFound", "message": "the gateway refused: no such\nparent"},
+        "error": {"type": "NotFound", "message": "the gateway refused: no such parent"},
     }
     assert reply.one_line() == "the answer failed: the gateway refused: no such parent"
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -366,3 +367,19 @@ def test_half_a_character_is_sent_as_a_replacement() -> None:
 )
 def test_it_holds_at_length(property: Callable[[], None]) -> None:
     settings(max_examples=30_000, deadline=None)(property)()
+
+
+@pytest.mark.parametrize(
+    ("block", "told"),
+    [
+        (b'error: {"message":"m"}\n\n', [("error", ['{"message":"m"}'])]),
+        (b"event: failure\nerror: m\n\n", [("failure", ["m"])]),
+        (b"data: d\nerror: m\n\n", []),
+        (b"errors: m\n\n", []),
+    ],
+)
+def test_a_field_named_error_is_told_as_an_ignored_error(block: bytes, told: list[Any]) -> None:
+    ignored: list[Any] = []
+    decoder = SSEDecoder(on_ignored=lambda name, comments: ignored.append((name, comments)))
+    decoder.feed(block)
+    assert ignored == told

@@ -261,7 +261,7 @@ def test_a_body_that_breaks_off_is_a_connection_that_failed() -> None:
 
     with (
         model_server(Script([chunk(content="first"), CUT])) as server,
-        pytest.raises(ConnectionFailed, match=f"no connection to {server.url}/chat/completions: "),
+        pytest.raises(ConnectionFailed, match=f"the connection to {server.url}/chat/completions failed: "),
     ):
         run(listen(server.url))
 
@@ -728,18 +728,18 @@ def test_a_bomb_leaves_others_their_turn(ask: Any) -> None:
         (
             raw(b"x", "content-length: 2", "content-length: 3", length=False),
             ConnectionFailed,
-            "no connection to",
+            "the connection to",
         ),
         (
             raw(b"", "transfer-encoding: chunked", length=False) + b"zz\r\n",
             ConnectionFailed,
-            "no connection to",
+            "the connection to",
         ),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", ConnectionFailed, "no connection to"),
-        (f"HTTP/1.1 {KEY}\x1b[31m\r\n\r\n".encode(), ConnectionFailed, "no connection to"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", ConnectionFailed, "the connection to"),
+        (f"HTTP/1.1 {KEY}\x1b[31m\r\n\r\n".encode(), ConnectionFailed, "the connection to"),
         (b"", ConnectionFailed, "disconnected without sending a response"),
-        (raw(b"", "x: " + "x" * 200_000), ConnectionFailed, "no connection to"),
-        (raw(b"", *["x: y"] * 50_000), ConnectionFailed, "no connection to"),
+        (raw(b"", "x: " + "x" * 200_000), ConnectionFailed, "the connection to"),
+        (raw(b"", *["x: y"] * 50_000), ConnectionFailed, "the connection to"),
     ],
 )
 def test_what_is_no_answer_is_an_error_in_one_line(

@@ -14,7 +14,7 @@ from ..request import Request
 from ..sse import ServerSentEvent
 from ..wire_json import as_list, as_object, as_text, dumps, excerpt, is_list, is_object, loads
 from .dialect import Abilities, Call, Dialect, Manners
-from .openai_chat import ToolCalls, complaint, in_the_words_of, put_options, spoken
+from .openai_chat import ToolCalls, complaint, put_options, spoken
 
 VERSION = "2023-06-01"
 MAX_TOKENS = 8192
@@ -83,7 +83,6 @@ class AnthropicMessages(Dialect):
         Raises BadInput when there is nothing to ask, for images that are no addresses, and for an effort
         that is unknown or has no room below the limit.
         """
-        manners = in_the_words_of(cls.manners, manners)
         body: dict[str, Any] = {"messages": _messages(request), "stream": True}
         if request.model:
             body["model"] = request.model

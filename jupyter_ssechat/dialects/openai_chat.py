@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -112,8 +111,8 @@ class OpenAIChat(Dialect):
         return self._chunk(as_object(loads(event.data)))
 
     def ignored(self, event_name: str, comments: list[str]) -> list[Patch]:
-        """Turn an ``event: error`` that has only a comment into a failure, as early Dynamo sends it."""
-        return self._fail("error", " ".join(comments) or SILENT) if event_name == "error" else []
+        """Turn an error without data into a failure, as early Dynamo (a comment) and llama.cpp (a field) send it."""
+        return self._fail(*spoken(" ".join(comments))) if event_name == "error" else []
 
     def finish(self) -> list[Patch]:
         """Seal an answer whose finish_reason was seen but no ``[DONE]``; one that was cut is not sealed."""
@@ -268,13 +267,6 @@ def _said_by(turn: Turn) -> dict[str, Any]:
     return {"role": turn.role, "content": parts}
 
 
-def in_the_words_of(wire: Manners, manners: Manners) -> Manners:
-    """The manners of a server on another wire: what they leave as chat completions have it is the wire's own."""
-    plain = Manners()
-    given = {field.name: getattr(manners, field.name) for field in fields(plain)}
-    return replace(wire, **{name: value for name, value in given.items() if value != getattr(plain, name)})
-
-
 def put_options(body: dict[str, Any], request: Request, manners: Manners) -> None:
     """Put into a body how the question is to be answered; fields inside of one field are put together."""
     paths = {"reasoning_effort": manners.effort, "max_tokens": (manners.max_tokens,)}
@@ -359,4 +351,4 @@ def spoken(data: str) -> tuple[str, str]:
     return complaint(as_object(decoded).get("error") or decoded)
 
 
-__all__ = ["TOOL_CALLS", "OpenAIChat", "ToolCalls", "complaint", "in_the_words_of", "put_options", "spoken"]
+__all__ = ["TOOL_CALLS", "OpenAIChat", "ToolCalls", "complaint", "put_options", "spoken"]

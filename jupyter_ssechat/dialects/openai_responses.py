@@ -17,7 +17,7 @@ from ..request import Request, Turn
 from ..sse import ServerSentEvent
 from ..wire_json import as_list, as_object, as_text, dumps, loads
 from .dialect import Abilities, Call, Dialect, Manners
-from .openai_chat import TOOL_CALLS, complaint, in_the_words_of, put_options, spoken
+from .openai_chat import TOOL_CALLS, complaint, put_options, spoken
 
 # An event without its ``.delta`` or ``.done`` → the slot of an item, the index of the part, the whole's field.
 _TEXTS = {
@@ -105,7 +105,7 @@ class OpenAIResponses(Dialect):
             body["model"] = request.model
         if request.system:
             body["instructions"] = request.system
-        put_options(body, request, in_the_words_of(cls.manners, manners))
+        put_options(body, request, manners)
         return Call(url=endpoint, body=body)
 
     @classmethod

@@ -19,26 +19,24 @@ from .metrics import Metrics
 from .openai_api import OpenAIAPI
 from .patch_api import PatchAPI
 from .plain_api import PlainAPI
-
-KEEP_ALIVE_SECONDS = 15.0
+from .settings import Settings
 
 
 def create_app(
     conversations: Conversations,
     access: Access,
     metrics: Metrics,
-    *,
-    keep_alive: float = KEEP_ALIVE_SECONDS,
+    settings: Settings,
 ) -> Starlette:
-    """Build the ASGI app of one gateway; `keep_alive` is in seconds."""
+    """Build the ASGI app of one gateway."""
     app = Starlette(
         routes=[
             Route("/", _greet, methods=["GET"]),
             Route(HEALTH, _health, methods=["GET"]),
             Route("/metrics", _figures_of(metrics), methods=["GET"]),
-            *PatchAPI(conversations, keep_alive).routes(),
-            *PlainAPI(conversations, keep_alive).routes(),
-            *OpenAIAPI(conversations.upstream, keep_alive, metrics).routes(),
+            *PatchAPI(conversations, settings.keep_alive).routes(),
+            *PlainAPI(conversations, settings).routes(),
+            *OpenAIAPI(conversations, settings).routes(),
         ],
         middleware=[Middleware(Guard, access)],
         exception_handlers={

@@ -20,8 +20,9 @@ from ..patches import Patch
 from ..sse import comment, encode
 from ..wire_json import dumps
 from .chunks import Chunks, Label, completion, not_finished
+from .conversations import Conversations
 from .event_stream import STREAM_HEADERS, left
-from .metrics import Metrics, StreamGuard
+from .metrics import StreamGuard
 from .openai_error import Fault, fault_of
 from .relay import Relay
 
@@ -76,26 +77,34 @@ class Outlet:
 
 
 class ChatAnswer(ABC):
-    """One answer as an ASGI app. It ends with its reader, at once: while it waits, before and after the first token."""
+    """One answer as an ASGI app.
 
-    def __init__(self, open_relay: Callable[[], Relay], metrics: Metrics) -> None:
+    It ends with its reader, at once: while it waits, before and after the first token; and with the gateway.
+    """
+
+    def __init__(self, open_relay: Callable[[], Relay], conversations: Conversations) -> None:
         self._open_relay = open_relay
-        self._metrics = metrics
+        self._metrics = conversations.metrics
+        self._closing = conversations.closing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, unless the reader leaves before."""
         outlet = Outlet(scope, receive, send)
         answering = asyncio.ensure_future(self._answer(outlet))
         leaving = asyncio.ensure_future(left(receive))
+        closing = asyncio.ensure_future(self._closing.wait())
+        waiting: list[asyncio.Future[Any]] = [answering, leaving, closing]
         try:
-            await asyncio.wait([answering, leaving], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if closing.done() and not answering.done():
+                await outlet.fail(CLOSED)
         except asyncio.CancelledError:
             await outlet.fail(CLOSED)  # first, for there may be no next turn of the loop
             raise
         finally:
-            answering.cancel()
-            leaving.cancel()
-            await asyncio.gather(answering, leaving, return_exceptions=True)
+            for one in waiting:
+                one.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
         if not answering.cancelled():
             answering.result()
 
@@ -117,8 +126,8 @@ class ChatAnswer(ABC):
 class WholeAnswer(ChatAnswer):
     """An answer as one object, or the error in its place."""
 
-    def __init__(self, open_relay: Callable[[], Relay], metrics: Metrics, label: Label) -> None:
-        super().__init__(open_relay, metrics)
+    def __init__(self, open_relay: Callable[[], Relay], conversations: Conversations, label: Label) -> None:
+        super().__init__(open_relay, conversations)
         self._label = label
 
     async def _tell(self, relay: Relay, outlet: Outlet, guard: StreamGuard) -> Fault | None:
@@ -147,9 +156,14 @@ class StreamedAnswer(ChatAnswer):
     """An answer as chunks; a comment goes out after `keep_alive` seconds of silence."""
 
     def __init__(
-        self, open_relay: Callable[[], Relay], metrics: Metrics, chunks: Chunks, *, keep_alive: float
+        self,
+        open_relay: Callable[[], Relay],
+        conversations: Conversations,
+        chunks: Chunks,
+        *,
+        keep_alive: float,
     ) -> None:
-        super().__init__(open_relay, metrics)
+        super().__init__(open_relay, conversations)
         self._chunks = chunks
         self._keep_alive = keep_alive
 

@@ -45,6 +45,7 @@ class Conversations:
         self._clock = clock
         self._running: dict[Key, Generation[PatchStream]] = {}
         self._alive: set[Generation[Any]] = set()
+        self.closing = asyncio.Event()
 
     @property
     def upstream(self) -> Upstream:
@@ -91,19 +92,18 @@ class Conversations:
         session = self.sessions.get(body.chat_session_id)
         record = session.get(body.message_id)
         running = self._running.get((session.id, record.message_id))
-        if running is not None and body.fallback_to_resume:
-            return self._resumed(running.log)
+        if body.fallback_to_resume and (running is not None or _is_complete(record)):
+            return self.resume(session.id, record.message_id)
         self._may_go_on(record, running)
         record.apply(reopened())
-        return self._generate(session, record, body, continues=True)
+        return self._generate(session, record, _as_asked(record, body), continues=True)
 
     def _may_go_on(self, record: Record, running: Generation[PatchStream] | None) -> None:
         if record.role != "ASSISTANT":
             raise _wrong("message_id", f"message {record.message_id} is a prompt; expected an answer")
         if running is not None:
             raise _wrong("message_id", f"answer {record.message_id} is still running; resume or stop it")
-        message = record.message
-        if message.status in ("finished", "filtered") and message.finish_reason != "length":
+        if _is_complete(record):
             raise _wrong(
                 "message_id", f"answer {record.message_id} is complete; regenerate it for another one"
             )
@@ -142,6 +142,7 @@ class Conversations:
 
     async def aclose(self) -> None:
         """End every generation; its readers are told why. Let go of every upstream."""
+        self.closing.set()
         ending = [
             generation.fail("gateway_closed", "the gateway was shut down while the answer streamed")
             for generation in tuple(self._alive)
@@ -163,6 +164,7 @@ class Conversations:
         policy = _policy(body)
         request = _request(session, record, body, continues=continues)
         record.epoch += 1
+        record.asked = body
         stream = PatchStream(session, record, self.audience("patches"))
         generation = self.generation("patches", session, record, stream, lambda: self._running.pop(key, None))
         self._running[key] = generation
@@ -210,6 +212,28 @@ def _request(session: Session, record: Record, body: Asking, *, continues: bool)
         thinking_so_far=record.message.thinking if continues else "",
         content_so_far=record.message.content if continues else "",
         handle=_handle(record) if continues else None,
+    )
+
+
+def _is_complete(record: Record) -> bool:
+    message = record.message
+    return message.status in ("finished", "filtered") and message.finish_reason != "length"
+
+
+def _as_asked(record: Record, body: Continue) -> Asking:
+    """How an answer goes on: as it was asked for, but for what is said anew."""
+    asked = record.asked
+    if asked is None:
+        return body
+    return Asking(
+        chat_session_id=body.chat_session_id,
+        thinking_enabled=asked.thinking_enabled and body.thinking_enabled,
+        search_enabled=asked.search_enabled or body.search_enabled,
+        model=body.model or asked.model,
+        system=body.system or asked.system,
+        options={**asked.options, **body.options},
+        on_disconnect=body.on_disconnect,
+        grace=body.grace,
     )
 
 

@@ -170,7 +170,7 @@ class Generation(Generic[LogT]):
 
 
 def _unreachable(error: ConnectionFailed) -> list[Patch]:
-    return failed("connection_failed", f"the model server cannot be reached: {error}")
+    return failed(error.type, f"no answer from the model server: {error}")
 
 
 def _outcome(message: Message) -> tuple[Outcome, str]:

@@ -15,30 +15,24 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from ..upstream import Upstream
 from .bodies import ChatCompletion, read_with_fields
 from .chat_answer import StreamedAnswer, WholeAnswer, json_response, refused
 from .chat_request import chat_request
 from .chunks import Chunks, Label
+from .conversations import Conversations
 from .endpoint import body_of
-from .metrics import Metrics
 from .openai_error import Fault, fault_of
-from .relay import DEPTH, Relay
+from .relay import Relay
+from .settings import Settings
 
 
 class OpenAIAPI:
-    """The addresses below ``/v1``.
+    """The addresses below ``/v1``."""
 
-    `keep_alive` is in seconds; `depth` is how many events an upstream is read ahead of a slow reader.
-    """
-
-    def __init__(
-        self, upstream: Upstream, keep_alive: float, metrics: Metrics, *, depth: int = DEPTH
-    ) -> None:
-        self._upstream = upstream
-        self._keep_alive = keep_alive
-        self._metrics = metrics
-        self._depth = depth
+    def __init__(self, conversations: Conversations, settings: Settings) -> None:
+        self._upstream = conversations.upstream
+        self._conversations = conversations
+        self._settings = settings
         self._opened_at = int(time.time())
 
     def routes(self) -> list[Route]:
@@ -59,12 +53,13 @@ class OpenAIAPI:
         )
 
         def relay() -> Relay:
-            return Relay(self._upstream.stream(request), self._depth)
+            return Relay(self._upstream.stream(request), self._settings.queue)
 
         if not body.stream:
-            return WholeAnswer(relay, self._metrics, label)
+            return WholeAnswer(relay, self._conversations, label)
         usage = bool(body.stream_options and body.stream_options.include_usage)
-        return StreamedAnswer(relay, self._metrics, Chunks(label, usage=usage), keep_alive=self._keep_alive)
+        chunks = Chunks(label, usage=usage)
+        return StreamedAnswer(relay, self._conversations, chunks, keep_alive=self._settings.keep_alive)
 
     async def _models(self, _: Request) -> ASGIApp:
         rows = [self._row(name) for name in await self._upstream.models()]

@@ -20,20 +20,17 @@ from starlette.types import ASGIApp
 from .. import request as asking
 from ..errors import Expired, InvalidRequest, LimitExceeded, NotFound
 from ..wire_json import dumps
-from .audience import OnDisconnect
 from .bodies import PlainMessage, read
 from .conversations import Conversations
 from .endpoint import endpoint
 from .event_log import EventLog
 from .event_stream import EventStream
 from .sessions import Session
+from .settings import Settings
 
 PATH = "/ai/chat/stream"
-LIFETIME_SECONDS = 300.0
-RETRY_MILLISECONDS = 1000
 MOST_CHATS = 10_000
 REMEMBERED = 10_000
-CANCEL_SOON = OnDisconnect("cancel", 15.0)
 
 NO_STORE = {"cache-control": "no-store"}
 
@@ -94,22 +91,12 @@ class Chats:
 
 
 class PlainAPI:
-    """The addresses below ``/ai/chat/stream``; `keep_alive` and `lifetime` are in seconds, `retry` in ms."""
+    """The addresses below ``/ai/chat/stream``."""
 
-    def __init__(
-        self,
-        conversations: Conversations,
-        keep_alive: float,
-        *,
-        on_disconnect: OnDisconnect = CANCEL_SOON,
-        lifetime: float = LIFETIME_SECONDS,
-        retry: int = RETRY_MILLISECONDS,
-    ) -> None:
+    def __init__(self, conversations: Conversations, settings: Settings) -> None:
         self._conversations = conversations
-        self._keep_alive = keep_alive
-        self._on_disconnect = on_disconnect
-        self._retry = retry
-        self._chats = Chats(lifetime)
+        self._settings = settings
+        self._chats = Chats(settings.session_seconds)
 
     def routes(self) -> list[Route]:
         """The three addresses."""
@@ -144,7 +131,7 @@ class PlainAPI:
             raise _unknown(f"event {after} is not there; the newest one is {log.last}")
         if log.closed and after == log.last:
             return Response(status_code=204, headers=NO_STORE)
-        return EventStream(log.attach(after), self._keep_alive)
+        return EventStream(log.attach(after), self._settings.keep_alive)
 
     def _generate(self, chat: Chat) -> EventLog:
         session = Session(chat.id, time.time)
@@ -153,7 +140,8 @@ class PlainAPI:
         record = session.add_answer(
             prompt.message_id, model=asked.model or "", thinking=asked.thinking, search=False
         )
-        log = EventLog(chat.id, record, retry=self._retry, audience=self._conversations.audience("plain"))
+        audience = self._conversations.audience("plain")
+        log = EventLog(chat.id, record, retry=self._settings.retry, audience=audience)
         generation = self._conversations.generation(
             "plain", session, record, log, on_end=lambda: self._chats.let_expire(chat)
         )
@@ -161,7 +149,7 @@ class PlainAPI:
         self._chats.keep(chat)
         turn = asking.Turn("user", asked.message)
         request = asking.Request(turns=(turn,), model=asked.model, thinking=asked.thinking)
-        generation.start(self._conversations.upstream, request, self._on_disconnect)
+        generation.start(self._conversations.upstream, request, self._settings.when_left)
         return log
 
 

@@ -16,9 +16,10 @@ import uvicorn
 from ..errors import ConnectionFailed
 from ..upstream import Demo, Upstream
 from .access import Access
-from .app import KEEP_ALIVE_SECONDS, create_app
+from .app import create_app
 from .conversations import Conversations
 from .metrics import Metrics
+from .settings import Settings
 
 START_SECONDS = 20.0
 CLOSE_SECONDS = 5.0
@@ -64,8 +65,8 @@ class _Calls:
 class Gateway:
     """A gateway in this process, at `url`, from its creation until `close()`.
 
-    `port` 0 takes a free one; a `host` of 0.0.0.0 or :: listens on every address of the machine. `keep_alive` is
-    in seconds; `allowed_hosts` are further names it goes by, `cors` the origins whose pages may read.
+    `port` 0 takes a free one; a `host` of 0.0.0.0 or :: listens on every address of the machine.
+    `allowed_hosts` are further names it goes by, `cors` the origins whose pages may read.
     Raises ConnectionFailed when it cannot listen, BadInput for a token, host or origin that cannot be one.
     """
 
@@ -76,9 +77,9 @@ class Gateway:
         host: str = "127.0.0.1",
         port: int = 0,
         token: str | None = None,
-        keep_alive: float = KEEP_ALIVE_SECONDS,
         allowed_hosts: tuple[str, ...] = (),
         cors: tuple[str, ...] = (),
+        settings: Settings | None = None,
     ) -> None:
         self.access = Access(token, allowed_hosts=allowed_hosts, origins=cors)
         self.metrics = Metrics()
@@ -87,7 +88,7 @@ class Gateway:
         self.access.port = self._socket.getsockname()[1]
         self.url = f"http://{_reachable(host)}:{self.access.port}"
         config = uvicorn.Config(
-            _Calls(create_app(self._conversations, self.access, self.metrics, keep_alive=keep_alive)),
+            _Calls(create_app(self._conversations, self.access, self.metrics, settings or Settings())),
             log_config=None,
             log_level="error",
             access_log=False,

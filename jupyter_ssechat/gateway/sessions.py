@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 from ..errors import Expired, InvalidRequest, NotFound
 from ..message import Message
 from ..patches import Document, Patch
+from .bodies import Asking
 
 Role = Literal["USER", "ASSISTANT"]
 REMEMBERED = 10_000
@@ -16,13 +17,14 @@ TITLE_LENGTH = 40
 
 
 class Record:
-    """One message of a tree; an answer counts its generations in `epoch`."""
+    """One message of a tree; an answer counts its generations in `epoch`, and keeps how it was asked for."""
 
     def __init__(self, message_id: int, parent_id: int | None, role: Role, fields: dict[str, Any]) -> None:
         self.message_id = message_id
         self.parent_id = parent_id
         self.role: Role = role
         self.epoch = 0
+        self.asked: Asking | None = None
         head = {"message_id": message_id, "parent_id": parent_id, "role": role}
         self.document = Document({"response": {**head, **fields}})
         self.message = Message(self.document)
