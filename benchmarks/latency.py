@@ -1,8 +1,8 @@
 """What lies between a model server and its reader: milliseconds and CPU for each token, ours beside litellm's proxy.
 
 Each token is the time at which the model server wrote it, so a reader sees how long it was on its way. Model server,
-proxies and readers are processes of their own on loopback; the roads take turns, after one that is not counted. litellm is installed from PyPI into
-``.bench/`` when this benchmark is asked for by its name.
+proxies and readers are processes of their own on loopback; the roads take turns, after one that is not counted.
+litellm is installed from PyPI into ``.bench/`` when this benchmark is asked for by its name.
 """
 
 from __future__ import annotations

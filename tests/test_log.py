@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_ssechat.gateway.event_stream import EventStream
-from jupyter_ssechat.gateway.log import KEEP_ALIVE, Reader, StreamLog, opening
+from jupyter_ssechat.gateway.log import KEEP_ALIVE, PIECE_BYTES, Reader, StreamLog, opening
 from jupyter_ssechat.patches import Document, Patch, PatchDecoder
 from jupyter_ssechat.sse import ServerSentEvent, SSEDecoder
 from jupyter_ssechat.wire_json import loads
@@ -187,6 +187,36 @@ def test_what_has_piled_up_is_sent_in_one_piece() -> None:
         return reading
 
     run(read())
+
+
+def test_a_piece_ends_with_the_frame_that_fills_it() -> None:
+    async def read() -> None:
+        writer = Writer()
+        reading = Reading(writer.log.attach())
+        await reading.next()
+        writer.say(*["x" * 10_000] * 20)
+        sizes = [len(await reading.next()) for _ in range(3)]
+        assert (
+            all(PIECE_BYTES <= size < PIECE_BYTES + 11_000 for size in sizes[:2]) and sizes[2] < PIECE_BYTES
+        )
+        writer.log.close()
+        await reading.to_end()
+        assert reading.document == writer.document.snapshot()
+
+    run(read())
+
+
+def test_a_reader_let_go_in_a_burst_while_it_waits_is_told_so() -> None:
+    async def burst() -> None:
+        writer = Writer(max_lag=1000)
+        reading = Reading(writer.log.attach())
+        task = asyncio.create_task(reading.to_end())
+        await asyncio.sleep(0)
+        writer.say(*["word "] * 1000)  # in one turn of the loop: it had none to read in
+        await task
+        assert reading.reader.detached and not writer.log.closed
+
+    run(burst())
 
 
 def test_a_reader_who_lags_too_far_is_let_go_and_comes_back_to_the_whole_text() -> None:
