@@ -66,7 +66,8 @@ def _compared(case: str, measure: Callable[[Callable[..., None]], Cost]) -> list
     pieces = {name: statistics.median(count for _, count in runs) for name, runs in costs.items()}
     rows = [row(f"{case}, {name}", cpu[name], "µs/event") for name in servers]
     rows += [row(f"{case}, {name}, pieces", pieces[name], "per event") for name in servers]
-    return rows + [
+    return [
+        *rows,
         row(f"{case}, gateway / a task for each", cpu["gateway"] / cpu["a task for each"], "×", at_most=MOST),
         row(f"{case}, gateway / one loop", cpu["gateway"] / cpu["one loop"], "×"),
     ]
