@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import BadInput
-from ..message import CONTENT, SILENT, THINKING, failed, filtered, finished
+from ..message import CONTENT, THINKING, failed, filtered, finished
 from ..patches import Patch
 from ..request import Request
 from ..sse import ServerSentEvent
@@ -38,6 +38,7 @@ class AnthropicMessages(Dialect):
     """Translates the events of one message; its blocks stand apart by a blank line."""
 
     name = "anthropic_messages"
+    path = "/messages"
     abilities = Abilities(
         thinking="thinking blocks",
         usage="with the stop reason",
@@ -64,12 +65,6 @@ class AnthropicMessages(Dialect):
         if not path.endswith("/messages"):
             path += "/messages" if path.endswith("/v1") else "/v1/messages"
         return parts._replace(path=path, fragment="").geturl()
-
-    @classmethod
-    def models_url(cls, endpoint: str) -> str | None:
-        """The list of models beside the endpoint."""
-        parts = urlsplit(endpoint)
-        return parts._replace(path=parts.path.removesuffix("/messages") + "/models").geturl()
 
     @classmethod
     def headers(cls, key: str | None) -> dict[str, str]:
@@ -125,10 +120,6 @@ class AnthropicMessages(Dialect):
             return []
         fields = as_object(loads(event.data))
         return [] if self._ended else self._translate(fields)
-
-    def ignored(self, event_name: str, comments: list[str]) -> list[Patch]:
-        """Turn an ``event: error`` without data into a failure."""
-        return self._fail("error", " ".join(comments) or SILENT) if event_name == "error" else []
 
     def finish(self) -> list[Patch]:
         """The count of tokens, where it was the end that was cut off: only ``message_stop`` seals an answer."""

@@ -124,15 +124,12 @@ class DeepSeek(Dialect):
             case "message":
                 return [patch for frame in _frames(event.data) for patch in self._frame(frame)]
             case "hint":
-                return self._fail(_complaint(loads(event.data)))
+                complaint = _complaint(loads(event.data))
+                return self._fail(*complaint) if complaint else []
             case "error":
-                return self._fail(_spoken(event.data))
+                return self._fail(*_spoken(event.data))
             case _:
                 return []
-
-    def ignored(self, event_name: str, comments: list[str]) -> list[Patch]:
-        """Turn an ``event: error`` without data into a failure."""
-        return self._fail(("error", " ".join(comments) or SILENT)) if event_name == "error" else []
 
     def finish(self) -> list[Patch]:
         """Nothing: this wire says its end by the status, and a body that ends before it was cut."""
@@ -150,7 +147,7 @@ class DeepSeek(Dialect):
 
     def _frame(self, frame: Any) -> list[Patch]:
         if (complaint := _complaint(frame)) is not None:
-            return self._fail(complaint)
+            return self._fail(*complaint)
         patches = self._decoder.decode(frame)
         if self._ended:
             return [patch for patch in patches if patch.path.rpartition("/")[2] in _FIGURES]
@@ -158,11 +155,11 @@ class DeepSeek(Dialect):
         self._ended = any(map(ends, patches))
         return patches
 
-    def _fail(self, complaint: tuple[str, str] | None) -> list[Patch]:
-        if complaint is None or self._ended:
+    def _fail(self, type: str, message: str) -> list[Patch]:
+        if self._ended:
             return []
         self._ended = True
-        return failed(*complaint)
+        return failed(type, message)
 
 
 class Relay(DeepSeek):

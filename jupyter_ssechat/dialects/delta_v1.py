@@ -91,10 +91,6 @@ class DeltaV1(Dialect):
         frame = as_object(loads(event.data))
         return [] if self._ended else self._frame(frame)
 
-    def ignored(self, event_name: str, comments: list[str]) -> list[Patch]:
-        """Turn an ``event: error`` without data into a failure."""
-        return self._fail("error", " ".join(comments) or SILENT) if event_name == "error" else []
-
     def finish(self) -> list[Patch]:
         """Seal an answer whose message had ended, and with it the turn; any other one was cut."""
         return self._seal() if self._messages.complete and not self._elsewhere else []

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
 from ..errors import BadInput
+from ..message import SILENT, failed
 from ..patches import Patch
 from ..request import Request
 from ..sse import ServerSentEvent
@@ -61,9 +63,11 @@ class Dialect:
 
     All patches are absolute, below ``response``. After a terminal status only figures follow. Data that is not
     JSON, where the wire is JSON, raises InvalidData. The class says how to ask: its class methods are pure.
+    `path` is what its endpoint ends with below ``/v1``, "" where the address is taken as it is.
     """
 
     name: ClassVar[str]
+    path: ClassVar[str] = ""
     abilities: ClassVar[Abilities]
     manners: ClassVar[Manners] = Manners()
 
@@ -73,19 +77,28 @@ class Dialect:
     @classmethod
     def lives_at(cls, host: str, path: str) -> bool:
         """Whether an address tells that this wire is spoken there; `path` has no slash at its end."""
-        return False
+        return bool(cls.path) and path.endswith(cls.path)
 
     # -- asking ---------------------------------------------------------------------------------------------
 
     @classmethod
     def endpoint(cls, url: str) -> str:
-        """Complete the address of a server to that of its endpoint; a complete one is returned as it is."""
-        return url
+        """Complete the address of a server, or of its ``/v1``, to that of its endpoint."""
+        if not cls.path:
+            return url
+        parts = urlsplit(url)
+        path = parts.path.rstrip("/") or "/v1"
+        if not path.endswith(cls.path):
+            path += cls.path
+        return parts._replace(path=path, fragment="").geturl()
 
     @classmethod
     def models_url(cls, endpoint: str) -> str | None:
-        """The address of the list of models, None where the wire has none."""
-        return None
+        """The address of the list of models, beside the endpoint; None where the wire has none."""
+        if not cls.path:
+            return None
+        parts = urlsplit(endpoint)
+        return parts._replace(path=parts.path.removesuffix(cls.path) + "/models").geturl()
 
     @classmethod
     def headers(cls, key: str | None) -> dict[str, str]:
@@ -123,7 +136,11 @@ class Dialect:
 
     def ignored(self, event_name: str, comments: list[str]) -> list[Patch]:
         """Translate a block that dispatches nothing: an ``event: error`` with only a comment is a failure."""
-        return []
+        return self._fail("error", " ".join(comments) or SILENT) if event_name == "error" else []
+
+    def _fail(self, type: str, message: str) -> list[Patch]:
+        """Seal the answer as failed, once."""
+        return failed(type, message)
 
     def finish(self) -> list[Patch]:
         """Translate the end of a body: what the wire leaves unsaid; nothing terminal when it was cut."""

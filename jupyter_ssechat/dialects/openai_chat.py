@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from ..errors import InvalidData
 from ..message import SILENT, failed, filtered, finished
@@ -37,6 +36,7 @@ class OpenAIChat(Dialect):
     """
 
     name = "openai_chat"
+    path = "/chat/completions"
     abilities = Abilities(
         thinking="reasoning_content, reasoning, parts, or inline <think>",
         usage="asked for by stream_options; wherever it comes",
@@ -46,26 +46,6 @@ class OpenAIChat(Dialect):
         images="image_url parts",
         goes_on="by prefill where the profile has it, else asked to go on",
     )
-
-    @classmethod
-    def lives_at(cls, host: str, path: str) -> bool:
-        """At its endpoint, and wherever nothing tells of another wire."""
-        return path.endswith("/chat/completions")
-
-    @classmethod
-    def endpoint(cls, url: str) -> str:
-        """Complete the address of a server, of its ``/v1``, or of the endpoint itself."""
-        parts = urlsplit(url)
-        path = parts.path.rstrip("/") or "/v1"
-        if not path.endswith("/chat/completions"):
-            path += "/chat/completions"
-        return parts._replace(path=path, fragment="").geturl()
-
-    @classmethod
-    def models_url(cls, endpoint: str) -> str | None:
-        """The list of models beside the endpoint."""
-        parts = urlsplit(endpoint)
-        return parts._replace(path=parts.path.removesuffix("/chat/completions") + "/models").geturl()
 
     @classmethod
     def ask(cls, endpoint: str, request: Request, manners: Manners) -> Call:

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from ..errors import BadInput
-from ..message import SILENT, failed, filtered, finished, stopped
+from ..message import failed, filtered, finished, stopped
 from ..patches import Patch
 from ..request import Request, Turn
 from ..sse import ServerSentEvent
@@ -57,6 +57,7 @@ class OpenAIResponses(Dialect):
     """
 
     name = "openai_responses"
+    path = "/responses"
     abilities = Abilities(
         thinking="reasoning summaries, or reasoning text",
         usage="with the last event",
@@ -71,26 +72,6 @@ class OpenAIResponses(Dialect):
         effort=("reasoning", "effort"),
         max_tokens="max_output_tokens",
     )
-
-    @classmethod
-    def lives_at(cls, host: str, path: str) -> bool:
-        """At its endpoint."""
-        return path.endswith("/responses")
-
-    @classmethod
-    def endpoint(cls, url: str) -> str:
-        """Complete the address of a server, of its ``/v1``, or of the endpoint itself."""
-        parts = urlsplit(url)
-        path = parts.path.rstrip("/") or "/v1"
-        if not path.endswith("/responses"):
-            path += "/responses"
-        return parts._replace(path=path, fragment="").geturl()
-
-    @classmethod
-    def models_url(cls, endpoint: str) -> str | None:
-        """The list of models beside the endpoint."""
-        parts = urlsplit(endpoint)
-        return parts._replace(path=parts.path.removesuffix("/responses") + "/models").geturl()
 
     @classmethod
     def ask(cls, endpoint: str, request: Request, manners: Manners) -> Call:
@@ -146,10 +127,6 @@ class OpenAIResponses(Dialect):
         if self._ended or self._is_repeated(fields.get("sequence_number")):
             return []
         return self._translate(as_text(fields.get("type")).removeprefix("response."), fields)
-
-    def ignored(self, event_name: str, comments: list[str]) -> list[Patch]:
-        """Turn an ``event: error`` without data into a failure."""
-        return self._fail("error", " ".join(comments) or SILENT) if event_name == "error" else []
 
     def finish(self) -> list[Patch]:
         """Nothing: the last event says the end, and a body that ends before it was cut."""
