@@ -66,6 +66,10 @@ class Tokens:
             yield [Patch("response/content", "APPEND", token)]
         yield finished()
 
+    async def models(self) -> list[str]:
+        """None to choose from."""
+        return []
+
     async def aclose(self) -> None:
         """Nothing to let go of."""
 

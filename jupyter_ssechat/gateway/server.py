@@ -18,6 +18,7 @@ from ..upstream import Demo, Upstream
 from .access import Access
 from .app import create_app
 from .conversations import Conversations
+from .event_stream import Direct
 from .metrics import Metrics
 from .settings import Settings
 
@@ -87,8 +88,9 @@ class Gateway:
         self._socket = _listen(host, port)
         self.access.port = self._socket.getsockname()[1]
         self.url = f"http://{_reachable(host)}:{self.access.port}"
+        app = create_app(self._conversations, self.access, self.metrics, settings or Settings())
         config = uvicorn.Config(
-            _Calls(create_app(self._conversations, self.access, self.metrics, settings or Settings())),
+            Direct(_Calls(app)),
             log_config=None,
             log_level="error",
             access_log=False,
