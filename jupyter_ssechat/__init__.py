@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from .chat import Chat
+    from .deadlines import Deadlines
+    from .exchange import Patience
     from .loops import run_sync
     from .message import Delta, Usage
     from .reply import Reply
@@ -17,7 +19,9 @@ __version__ = "0.1.0"
 __all__ = [
     "Chat",
     "ChatView",
+    "Deadlines",
     "Delta",
+    "Patience",
     "Reply",
     "Usage",
     "load_ipython_extension",
@@ -28,7 +32,9 @@ __all__ = [
 _HOMES = {
     "Chat": "chat",
     "ChatView": "widget",
+    "Deadlines": "deadlines",
     "Delta": "message",
+    "Patience": "exchange",
     "Reply": "reply",
     "Usage": "message",
     "run_sync": "loops",

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 from urllib.parse import parse_qs
 
 from .client import GatewayClient
 from .consumer import shared_consumer
+from .deadlines import Deadlines
 from .deltas import AsyncDeltaStream, DeltaStream
 from .errors import BadInput, ConnectionFailed, GatewayError, Unauthorized
+from .exchange import Patience
 from .gateway.server import embedded
 from .images import image_urls
 from .message import Delta
+from .patches import Patch
 from .profiles import open_upstream
 from .reply import Call, Reply, View
 from .transport import parsed
@@ -29,6 +33,31 @@ _NAMED = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An answer that is about to begin.
+
+    `message_id` is the prompt that is edited, the answer (or its prompt) that is regenerated, or the answer that
+    goes on; None for a new prompt.
+    """
+
+    call: Literal["completion", "edit_message", "regenerate", "continue"]
+    prompt: str
+    message_id: int | None = None
+
+
+class Follower(Protocol):
+    """What shows a whole conversation; called on the thread of whoever asks."""
+
+    def asked(self, asked: Asked) -> View:
+        """Give the answer that begins a view."""
+        ...
+
+    def renewed(self) -> None:
+        """A new conversation begins."""
+        ...
+
+
 class Chat:
     """A conversation with a model, through a gateway.
 
@@ -36,7 +65,8 @@ class Chat:
     of a model server; `dialect` is its wire, if its address and its first event do not tell. The gateway embedded
     in this process turns it into streams that stop and resume. With `gateway` (and its `token`) another gateway
     is used, and with it the upstream that it has. The key of a model server is read from the environment
-    variable `api_key_env`. `pace` slows down (above 1) or speeds up (below 1, 0 is at once) the demo model.
+    variable `api_key_env`. `deadlines` says how long a model server may take for what, `patience` how often it is
+    asked again. `pace` slows down (above 1) or speeds up (below 1, 0 is at once) the demo model.
     """
 
     def __init__(
@@ -52,6 +82,8 @@ class Chat:
         url: str | None = None,
         dialect: str | None = None,
         api_key_env: str | None = None,
+        deadlines: Deadlines | None = None,
+        patience: Patience | None = None,
         pace: float = 1.0,
     ) -> None:
         if gateway is not None and upstream is not None:
@@ -65,13 +97,21 @@ class Chat:
         self.session_id: str | None = None
         self.last: Reply | None = None
         self._head: int | None = None
+        self._followers: tuple[Follower, ...] = ()
         self._gateway = gateway
         self._client = _connect(gateway, token)
         self._consumer = shared_consumer()
         self._upstream: Upstream | None = None
         if gateway is None:
             self.use(
-                upstream or "demo", url=url, model=model, dialect=dialect, api_key_env=api_key_env, pace=pace
+                upstream or "demo",
+                url=url,
+                model=model,
+                dialect=dialect,
+                api_key_env=api_key_env,
+                deadlines=deadlines,
+                patience=patience,
+                pace=pace,
             )
 
     def __repr__(self) -> str:
@@ -93,6 +133,28 @@ class Chat:
         """The address of the gateway."""
         return self._client.url
 
+    @property
+    def head(self) -> int | None:
+        """The id of the answer that the next question stands below; None at the beginning."""
+        return self._head
+
+    def go_to(self, message_id: int | None) -> None:
+        """Go on from this answer, on whatever branch it stands; None is before the first question.
+
+        The id is that of an answer in `history()`: the gateway refuses the next question below any other.
+        """
+        if self.last is not None and not self.last.done:
+            raise BadInput("an answer is still streaming; stop it or wait for its end")
+        self._head = message_id
+
+    def follow(self, follower: Follower) -> None:
+        """Let `follower` show every answer from now on, beside the view that it is asked with."""
+        self._followers = (*self._followers, follower)
+
+    def unfollow(self, follower: Follower) -> None:
+        """Let it show no further ones."""
+        self._followers = tuple(one for one in self._followers if one is not follower)
+
     def use(
         self,
         upstream: str | Upstream,
@@ -101,13 +163,24 @@ class Chat:
         model: str | None = None,
         dialect: str | None = None,
         api_key_env: str | None = None,
+        deadlines: Deadlines | None = None,
+        patience: Patience | None = None,
         pace: float = 1.0,
     ) -> None:
         """Let another upstream answer from now on; the conversation goes on."""
         if self._gateway is not None:
             raise BadInput(f"this chat is connected to {self._client.url}, which chooses its own upstream")
         opened = (
-            open_upstream(upstream, url=url, model=model, dialect=dialect, api_key_env=api_key_env, pace=pace)
+            open_upstream(
+                upstream,
+                url=url,
+                model=model,
+                dialect=dialect,
+                api_key_env=api_key_env,
+                deadlines=deadlines,
+                patience=patience,
+                pace=pace,
+            )
             if isinstance(upstream, str)
             else upstream
         )
@@ -187,24 +260,24 @@ class Chat:
                 "ref_file_ids": [],
             }
 
-        return self._begin(prompt, prepare, view, on_delta, on_end)
+        asked = Asked("completion" if edit is None else "edit_message", prompt, edit)
+        return self._begin(asked, prepare, view, on_delta, on_end)
 
     def regenerate(
         self,
-        reply: Reply | None = None,
+        reply: Reply | int | None = None,
         *,
+        prompt: str = "",
         view: View | None = None,
         on_delta: Callable[[Delta | None], None] | None = None,
         on_end: Callable[[Reply], object] = lambda reply: None,
         **options: Any,
     ) -> Reply:
-        """Answer the prompt of `reply`, the last one by default, once more; returns at once."""
-        old = reply or self.last
-        if old is None or old.message_id is None:
-            raise BadInput("there is no answer to regenerate yet; ask something first")
-        if old.session_id != self.session_id:
-            raise BadInput("that answer stands in another conversation; regenerate it there")
-        answer_id = old.message_id
+        """Answer the prompt of `reply`, the last one by default, once more; returns at once.
+
+        `reply` may also be the id of an answer in `history()`; `prompt` is then what it was asked.
+        """
+        answer_id, prompt = self._standing(reply, prompt)
         asking = self._asking(options)
 
         async def prepare() -> Call:
@@ -214,7 +287,45 @@ class Chat:
                 "child_message_id": answer_id,
             }
 
-        return self._begin(old.prompt, prepare, view, on_delta, on_end)
+        asked = Asked("regenerate", prompt, answer_id)
+        return self._begin(asked, prepare, view, on_delta, on_end)
+
+    def resume(
+        self,
+        message_id: int,
+        *,
+        prompt: str = "",
+        view: View | None = None,
+        on_delta: Callable[[Delta | None], None] | None = None,
+        on_end: Callable[[Reply], object] = lambda reply: None,
+        **options: Any,
+    ) -> Reply:
+        """Let an answer in `history()` go on that was stopped, cut or failed; returns at once.
+
+        For an answer whose `Reply` is at hand there is `Reply.resume`. `prompt` is what it was asked.
+        """
+        asking = self._asking(options)
+
+        async def prepare() -> Call:
+            return "continue", {
+                **asking,
+                "chat_session_id": await self._session(),
+                "message_id": message_id,
+                "fallback_to_resume": True,
+            }
+
+        return self._begin(Asked("continue", prompt, message_id), prepare, view, on_delta, on_end)
+
+    def _standing(self, reply: Reply | int | None, prompt: str) -> tuple[int, str]:
+        """The id of an answer of this conversation, and what it was asked."""
+        if isinstance(reply, int):
+            return reply, prompt
+        old = reply or self.last
+        if old is None or old.message_id is None:
+            raise BadInput("there is no answer to regenerate yet; ask something first")
+        if old.session_id != self.session_id:
+            raise BadInput("that answer stands in another conversation; regenerate it there")
+        return old.message_id, prompt or old.prompt
 
     def models(self) -> list[str]:
         """The names of the models that can be asked for; [] where the server has no list."""
@@ -256,6 +367,8 @@ class Chat:
         self.session_id = None
         self._head = None
         self.last = None
+        for follower in self._followers:
+            follower.renewed()
 
     def _asking(self, options: dict[str, Any]) -> dict[str, Any]:
         """The fields of every generating call."""
@@ -285,7 +398,7 @@ class Chat:
 
     def _begin(
         self,
-        prompt: str,
+        asked: Asked,
         prepare: Callable[[], Any],
         view: View | None,
         on_delta: Callable[[Delta | None], None] | None,
@@ -308,11 +421,12 @@ class Chat:
                 self._head = head  # what never was said is no part of the conversation
             on_end(reply)
 
+        shown = [] if view is None else [view]
         reply = Reply(
             self._consumer,
             self._client,
-            prompt,
-            view=view,
+            asked.prompt,
+            view=_together(shown + [follower.asked(asked) for follower in self._followers]),
             on_delta=on_delta,
             on_ready=self._ready,
             on_end=ended,
@@ -335,6 +449,37 @@ class Chat:
             if self._upstream is not None:
                 embedded().assign(self.session_id, self._upstream)
         return self.session_id
+
+
+@dataclass(frozen=True, slots=True)
+class _Views:
+    """Several views of one reply."""
+
+    views: list[View]
+
+    def begin(self, reply: Reply) -> None:
+        for view in self.views:
+            view.begin(reply)
+
+    def ready(self, reply: Reply) -> None:
+        for view in self.views:
+            view.ready(reply)
+
+    def push(self, patches: list[Patch]) -> None:
+        for view in self.views:
+            view.push(patches)
+
+    def end(self, reply: Reply) -> None:
+        for view in self.views:
+            view.end(reply)
+
+    def close(self) -> None:
+        for view in self.views:
+            view.close()
+
+
+def _together(views: list[View]) -> View | None:
+    return _Views(views) if len(views) > 1 else next(iter(views), None)
 
 
 def _connect(gateway: str | None, token: str | None) -> GatewayClient:

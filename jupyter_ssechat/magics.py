@@ -12,21 +12,23 @@ import os
 import shlex
 from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from IPython.core.error import StdinNotImplementedError, UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
-from traitlets import Bool, Float, Unicode
+from traitlets import Bool, Dict, Float, Int, TraitError, Unicode, validate
 
 from .cell import STOP_SECONDS, Send, cell_of
 from .chat import Chat
 from .consumer import shared_consumer
+from .deadlines import Deadlines
 from .errors import BadInput
+from .exchange import Patience
 from .gateway.server import close_embedded
 from .images import image_urls
 from .profiles import PROFILES, key_wanted, local_servers, open_upstream
@@ -49,6 +51,10 @@ HELP = """\
 %chat models                                                 what it offers
 %chat connect URL [--token-env NAME | --token-file FILE]     another gateway
 %config ChatMagics                                           the defaults"""
+
+
+# The traits that say who answers, and how.
+_UPSTREAM = ["upstream", "url", "dialect", "api_key_env", "deadlines", "retries", "pace"]
 
 
 @dataclass(slots=True)
@@ -79,6 +85,12 @@ class ChatMagics(Magics):
     api_key_env = Unicode("", help="the environment variable that holds the server's key").tag(config=True)
     gateway = Unicode("", help="the address of another gateway; empty for the embedded one").tag(config=True)
     token_env = Unicode("", help="the environment variable that holds the gateway's token").tag(config=True)
+    deadlines = Dict(
+        value_trait=Float(allow_none=True),
+        key_trait=Unicode(),
+        help="seconds a model server may take: connect, first_byte, first_token, silence, idle, total; None: no end",
+    ).tag(config=True)
+    retries = Int(2, min=0, max=100, help="how often a model server is asked again").tag(config=True)
     model = Unicode("", help="the model to ask; empty for the server's choice").tag(config=True)
     system = Unicode("", help="the system prompt").tag(config=True)
     thinking = Bool(True, help="whether to let the model think").tag(config=True)
@@ -97,7 +109,15 @@ class ChatMagics(Magics):
         self._token: str | None = None
         self._key: Key | None = None
         self.observe(self._forget_connections, ["gateway", "token_env"])
-        self.observe(self._use_anew, ["upstream", "url", "dialect", "api_key_env", "pace"])
+        self.observe(self._use_anew, _UPSTREAM)
+
+    @validate("deadlines")
+    def _checked_deadlines(self, proposal: dict[str, Any]) -> dict[str, float | None]:
+        try:
+            _deadlines(proposal["value"])
+        except BadInput as error:
+            raise TraitError(str(error)) from None
+        return proposal["value"]
 
     # -- %%chat ---------------------------------------------------------------------------------------------
 
@@ -364,6 +384,8 @@ class ChatMagics(Magics):
             dialect=None if self.dialect == "auto" else self.dialect,
             api_key_env=self.api_key_env or None,
             api_key=self._typed_key(),
+            deadlines=_deadlines(self.deadlines),
+            patience=Patience(retries=self.retries),
             pace=self.pace,
         )
 
@@ -398,6 +420,13 @@ def _sending(chat: Chat, prompt: str, images: list[str], turn: Turn | None, aski
     if (turn.prompt, turn.images) == (prompt, images):
         return partial(chat.regenerate, turn.reply, **asking)
     return partial(chat.send, prompt, images=images, edit=turn.reply.request_message_id, **asking)
+
+
+def _deadlines(seconds: dict[str, float | None]) -> Deadlines:
+    known = [one.name for one in fields(Deadlines)]
+    if unknown := sorted(set(seconds) - set(known)):
+        raise BadInput(f"there is no deadline {unknown[0]!r}; expected some of {', '.join(known)}")
+    return Deadlines(**cast("dict[str, Any]", seconds))
 
 
 def _profile_table() -> str:

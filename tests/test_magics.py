@@ -411,6 +411,30 @@ def test_a_profile_at_another_address_is_asked_in_its_own_manner(newest: Kernel)
     assert server.requests[0]["chat_template_kwargs"] == {"enable_thinking": False}
 
 
+def test_deadlines_and_retries_are_set_by_config(newest: Kernel) -> None:
+    with model_server(Script([Pause()])) as server:
+        use(newest, server.url)
+        newest.run("%config ChatMagics.deadlines = {'first_token': 0.05}")
+        cell = newest.run("%%chat\nhello")
+    assert cell.error is not None and "no first token within 0.05 s" in cell.error
+    busy = Script(status=503, body={"error": {"message": "busy"}}, headers={"retry-after": "0"})
+    with model_server(busy) as server:
+        newest.run("%config ChatMagics.retries = 0")
+        use(newest, server.url)
+        newest.run("%%chat\nhello")
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("deadlines", "said"), [("{'tea': 5}", "no deadline 'tea'"), ("{'silence': -1}", "silence is -1")]
+)
+def test_a_deadline_that_cannot_be_is_one_line(newest: Kernel, deadlines: str, said: str) -> None:
+    newest.run(AT_ONCE)
+    cell = newest.run(f"%config ChatMagics.deadlines = {deadlines}")
+    assert said in cell.text
+    assert newest.run("%%chat\nhello").error is None  # and nothing is changed
+
+
 def test_use_alone_lists_the_profiles(newest: Kernel) -> None:
     listed = newest.run("%chat use").text
     assert all(name in listed for name in ("ollama", "vllm", "openai", "deepseek", "ANTHROPIC_API_KEY"))
