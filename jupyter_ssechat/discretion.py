@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from functools import cached_property
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .patches import Patch
-from .wire_json import as_object, as_text, dumps
+from .wire_json import is_list, is_object
 
 HIDDEN = "***"
 LONGEST = 500
@@ -24,6 +26,9 @@ _NAMED = re.compile(
     r"(?i)\b((?:x-)?(?:api[-_]?key|access[-_]?token|auth[-_]?token|password|secret)[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,;]{6,}"
 )
 
+_NAMES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos", "+": "plus", "/": "sol", "=": "equals"}
+_TOLD = re.compile(r"response/(?:error(?:/.*)?|status|finish_reason)")
+
 
 class Discretion:
     """Knows the secrets of one server, and lets none of them pass, in none of the forms that they are sent in."""
@@ -37,18 +42,37 @@ class Discretion:
     def of(cls, url: str, key: str | None) -> Discretion:
         """For a server at `url`, whose user and query may be secrets too."""
         parts = urlsplit(url)
-        values = [value for _, value in parse_qsl(parts.query) if len(value) >= SHORTEST_SECRET]
-        return cls(key, parts.password and unquote(parts.password), parts.password, *values)
+        query = parse_qsl(parts.query) + [(name, unquote(value)) for name, value in _undecoded(parts.query)]
+        values = [value for _, value in query if len(value) >= SHORTEST_SECRET]
+        user, password = unquote(parts.username or ""), unquote(parts.password or "")
+        pair = f"{user}:{password}" if user or password else ""  # as it stands in a header of the Basic kind
+        return cls(key, pair, password or user, *values)
 
     def __repr__(self) -> str:
         return "Discretion()"
 
     def hide(self, text: str) -> str:
-        """The text without secrets."""
-        for secret in self._secrets:
-            text = text.replace(secret, HIDDEN)
+        """The text without secrets, as they are or as the notations of the web escape them, in any case."""
+        for secret in self._written:
+            text = secret.sub(HIDDEN, text)
+        text = self._without_half(text)
         text = _USER.sub(rf"\1{HIDDEN}@", _KEYS.sub(HIDDEN, text))
         return _NAMED.sub(rf"\1{HIDDEN}", _BEARER.sub(rf"\1 {HIDDEN}", text))
+
+    @cached_property
+    def _written(self) -> list[re.Pattern[str]]:
+        return [re.compile("".join(map(_as_written, secret)), re.I) for secret in self._secrets]
+
+    def _without_half(self, text: str) -> str:
+        """The text without the first half of a secret at its end, where somebody has cut it."""
+        told = text.removesuffix("…")
+        lower = told.lower()
+        for secret in (secret.lower() for secret in self._secrets):
+            longest = min(len(secret) - 1, len(lower))
+            for n in range(longest, SHORTEST_SECRET - 1, -1):
+                if lower.endswith(secret[:n]):
+                    return told[: len(told) - n] + HIDDEN
+        return text
 
     def line(self, text: str) -> str:
         """One line of at most LONGEST characters, without secrets and without what controls a terminal."""
@@ -57,21 +81,50 @@ class Discretion:
         return " ".join(shown.split())[:LONGEST]
 
     def patches(self, patches: list[Patch]) -> list[Patch]:
-        """The same patches; an error that the server tells in mid-stream is a discreet line."""
-        return [self._error(patch) if patch.path == "response/error" else patch for patch in patches]
+        """The same patches; what the server tells of an error or of the end is said in discreet lines."""
+        return [
+            Patch(patch.path, patch.op, self._said(patch.value)) if _TOLD.fullmatch(patch.path) else patch
+            for patch in patches
+        ]
 
-    def _error(self, patch: Patch) -> Patch:
-        fields = as_object(patch.value)
-        said = {name: self.line(as_text(fields.get(name))) for name in ("type", "message")}
-        return Patch(patch.path, patch.op, {**fields, **said})
+    def _said(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.line(value)
+        if is_list(value):
+            return [self._said(one) for one in value]
+        if not is_object(value):
+            return value
+        return {self.line(name): self._said(one) for name, one in value.items()}
 
 
 def _forms(secret: str) -> list[str]:
-    """A secret as it stands in a header, an address, JSON, or an Authorization of the Basic kind."""
+    """A secret as it is, and as it stands in an Authorization of the Basic kind."""
     if len(secret) < SHORTEST_SECRET:
         return [secret]
     encoded = b64encode(secret.encode("utf-8", "replace")).decode()
-    return [secret, quote(secret, safe=""), dumps(secret)[1:-1], encoded]
+    return [secret, encoded, encoded.rstrip("=")]
+
+
+def _as_written(char: str) -> str:
+    """A pattern for one character, also as JSON, an address or HTML escapes it, once or more often."""
+    if char.isascii() and char.isalnum():
+        return char
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    ways = [
+        rf"\\*{re.escape(char)}",
+        "".join(rf"\\+u{units[at : at + 4]}" for at in range(0, len(units), 4)),
+        "".join(f"%(?:25)*{octet:02x}" for octet in char.encode("utf-8", "replace")),
+        f"&#0*{ord(char)};",
+        f"&#x0*{ord(char):x};",
+        f"&{_NAMES.get(char, '')};",
+    ]
+    return f"(?:{'|'.join(ways)})"
+
+
+def _undecoded(query: str) -> list[tuple[str, str]]:
+    """The fields of a query as they stand there: a plus may be a plus."""
+    fields = (field.partition("=") for field in query.split("&"))
+    return [(name, value) for name, _, value in fields]
 
 
 __all__ = ["HIDDEN", "Discretion"]

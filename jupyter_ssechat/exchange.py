@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from .deadlines import Deadlines, retry_after
 from .dialects import DIALECTS, Body, Call, Dialect
@@ -21,6 +22,8 @@ from .message import ends
 from .patches import Patch
 from .transport import Answer, EventSource, Transport
 from .wire_json import as_object
+
+Failing = TypeVar("Failing", bound=SSEChatError)
 
 MAX_WHOLE_BYTES = 16 * 2**20
 NOTICE, HANDLE = "response/notice", "response/upstream"
@@ -107,7 +110,9 @@ class Exchange:
                         tries = 0 if any(patch.op == "APPEND" for patch in patches) else tries
                         yield patches
             except (UpstreamError, ConnectionFailed) as error:
-                failure = error
+                failure = self._discreet(error)
+            except StreamError as error:
+                raise self._discreet(error) from None
             if self._ended:
                 return
             tries += 1
@@ -167,6 +172,11 @@ class Exchange:
         except SSEChatError as error:
             error.args = (self._discretion.line(str(error)),)
             raise
+
+    def _discreet(self, error: Failing) -> Failing:
+        """The same error, which may quote what the server says of us."""
+        error.args = (self._discretion.hide(str(error)),)
+        return error
 
     async def _read(self, source: EventSource, body: Body) -> AsyncGenerator[list[Patch]]:
         broken: ConnectionFailed | StreamError | None = None

@@ -13,7 +13,7 @@ from .deadlines import Deadlines
 from .dialects import DIALECTS, Call, Dialect, Manners, OpenAIChat
 from .dialects.third_party import known_dialects
 from .discretion import Discretion
-from .errors import BadInput, ConnectionFailed, UpstreamError
+from .errors import BadInput, ConnectionFailed, StreamError, UpstreamError
 from .exchange import HANDLE, Exchange, Patience, refusal
 from .patches import Patch
 from .request import Continuation, Request
@@ -103,6 +103,9 @@ class ModelServer:
             answer = await transport.request("GET", url)
         except ConnectionFailed as error:
             said = f"the model server cannot be reached: {self._discretion.line(str(error))}"
+            raise UpstreamError(said, type=error.type) from None
+        except StreamError as error:
+            said = f"the list of models cannot be read: {self._discretion.line(str(error))}"
             raise UpstreamError(said, type=error.type) from None
         finally:
             await transport.aclose()

@@ -340,6 +340,13 @@ def test_a_failure_is_passed_on_and_nothing_after_it() -> None:
     assert relay.feed(event(hint, "hint")) == []
 
 
+def test_an_error_that_comes_in_pieces_is_passed_on_as_a_whole() -> None:
+    relay = called(Relay())
+    relay.feed(snapshot(status="WIP", error={"type": "t", "message": "no"}))
+    told = relay.feed(event({"v": " key", "p": "response/error/message", "o": "APPEND"}))
+    assert told == [Patch("response/error", "SET", {"type": "t", "message": "no key"})]
+
+
 def test_the_reason_of_a_failure_comes_before_its_status() -> None:
     error = {"type": "t", "message": "no"}
     patches = called(Relay()).feed(snapshot(status="FAILED", error=error, finish_reason="error"))

@@ -26,6 +26,30 @@ def test_a_secret_is_hidden_in_every_form_that_it_is_sent_in(form: str) -> None:
     assert "***" in said
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        KEY.upper(),
+        KEY.replace("/", "\\/"),
+        KEY.replace("+", "\\u002B").replace("ü", "\\u00fc"),
+        quote(KEY, safe="").lower(),
+        quote(quote(KEY, safe="")),
+        KEY.replace('"', "&quot;").replace("&=", "&amp;&#61;").replace("+", "&#x2B;"),
+        '{"said": "{\\"key\\": \\"a/key+with \\\\\\"quotes\\\\\\"&=ünd\\"}"}',
+    ],
+)
+def test_a_secret_is_hidden_however_it_is_escaped(form: str) -> None:
+    said = Discretion(KEY).line(f"no such key: {form}!")
+    assert "***" in said
+    assert "key+with" not in said and "quotes" not in said
+
+
+@pytest.mark.parametrize("length", range(6, len(KEY)))
+@pytest.mark.parametrize("end", ["", "…"])
+def test_the_first_half_of_a_secret_is_hidden_where_the_text_was_cut(length: int, end: str) -> None:
+    assert Discretion(KEY).line(f"no such key: {KEY[:length]}{end}") == "no such key: ***"
+
+
 @given(key=printable, before=st.text(max_size=700), after=st.text(max_size=20))
 def test_no_secret_passes_wherever_it_stands(key: str, before: str, after: str) -> None:
     assert key not in Discretion(key).line(before + key + after)
@@ -63,16 +87,34 @@ def test_the_user_and_the_query_of_an_address_are_secrets_too() -> None:
     assert discretion.line("me, open sesame, open%20sesame, 0123456789, v 1") == "me, ***, ***, ***, v 1"
 
 
+def test_a_user_without_a_password_is_a_secret_and_so_is_the_header_made_of_both() -> None:
+    header = b64encode(b"me:open sesame").decode()
+    assert Discretion.of("https://me:open%20sesame@h/", None).line(f"it was {header}") == "it was ***"
+    alone = b64encode(b"a-token-of-mine:").decode()
+    discretion = Discretion.of("https://a-token-of-mine@h/", None)
+    assert discretion.line(f"A-token-of-mine, {alone}") == "***, ***"
+
+
+def test_a_plus_in_a_query_may_be_a_plus() -> None:
+    assert Discretion.of("https://h/?key=abc+defghi", None).line("abc+defghi, abc defghi") == "***, ***"
+
+
 def test_what_is_said_is_one_line_of_bounded_length_without_controls() -> None:
     assert Discretion().line("a\n\x1b[31mb\u2028c\x00  d") == "a [31mb c d"
     assert len(Discretion().line("x " * 100_000)) == LONGEST
 
 
-def test_an_error_among_patches_is_made_discreet_and_text_is_left_alone() -> None:
+def test_an_error_and_an_end_among_patches_are_made_discreet_and_text_is_left_alone() -> None:
     text = Patch("response/content", "APPEND", "my key is secret-1234")
-    error = Patch("response/error", "SET", {"type": "x", "message": "no secret-1234\nhere", "more": 1})
-    told = Patch("response/error", "SET", {"type": "x", "message": "no *** here", "more": 1})
-    assert Discretion("secret-1234").patches([text, error]) == [text, told]
+    error = Patch("response/error", "SET", {"message": "no secret-1234\nhere", "more": [1, "secret-1234"]})
+    status = Patch("response/status", "SET", "no_secret-1234")
+    reason = Patch("response/finish_reason", "SET", None)
+    assert Discretion("secret-1234").patches([text, error, status, reason]) == [
+        text,
+        Patch("response/error", "SET", {"message": "no *** here", "more": [1, "***"]}),
+        Patch("response/status", "SET", "no_***"),
+        reason,
+    ]
 
 
 def test_a_discretion_does_not_show_what_it_knows() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from jupyter_ssechat.deadlines import Deadlines
 from jupyter_ssechat.dialects import DIALECTS, Call, Manners, OpenAIChat
-from jupyter_ssechat.errors import ConnectionFailed, InvalidData, TimedOut, UpstreamError
+from jupyter_ssechat.errors import ConnectionFailed, InvalidData, SSEChatError, TimedOut, UpstreamError
 from jupyter_ssechat.exchange import NOTICE, Patience
 from jupyter_ssechat.message import Message
 from jupyter_ssechat.model_server import ModelServer
@@ -352,6 +352,30 @@ def test_what_goes_wrong_between_two_calls_is_told_without_the_key() -> None:
         with pytest.raises(InvalidData, match="no session in .*said.*") as error:
             patches_from(server, dialect="two_calls", api_key=KEY)
     assert KEY not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        Script(body={}, status=302, headers={"location": "/login/A%20shapeless%20secret"}),
+        Script([b"x"], headers={"content-encoding": "a shapeless secret"}),
+        Script(
+            [b"data: {of yours, a shapeless secret, we know nothing; so we say nothing about it to you\n\n"]
+        ),
+    ],
+)
+def test_no_error_of_a_connection_quotes_a_secret_of_the_address(script: Script) -> None:
+    with model_server(script) as server:
+        url = f"{server.url}?key=a%20shapeless%20secret"
+        upstream = ModelServer(url, dialect="openai_chat", model="m", patience=EAGER)
+        found: list[Patch] = []
+        try:
+            run(gather(upstream, asking(), found))
+            said = str(message_of(found).error)
+        except SSEChatError as error:
+            said = str(error)
+    assert "***" in said
+    assert "shapeless" not in said
 
 
 # ---- answers that are no streams ----

@@ -244,6 +244,8 @@ class Relay(DeepSeek):
             said["thinking_elapsed_secs"] = self._there.thinking_seconds
             return [_figure(name, value) for name, value in said.items() if value not in _UNSAID]
         top, _, below = patch.path.partition("/")
+        if top == "response" and below.startswith("error/"):  # as a whole, or nobody sees what it says
+            return [_figure("error", self._there.document.get("response/error"))]
         if top == "response" and below.partition("/")[0] in _CARRIED:
             return [patch]
         timed = below.startswith("fragments/") and below.endswith("/elapsed_secs")
