@@ -1,5 +1,7 @@
 /** Growing texts → elements that only grow: a selection made in them survives. */
+import type { Clock } from "./clock.ts";
 import { make, write } from "./dom.ts";
+import { type Finish, Markdown } from "./markdown.ts";
 import { joined } from "./message.ts";
 import type { Text as Leaf } from "./patches.ts";
 import { clockText } from "./timing.ts";
@@ -7,31 +9,32 @@ import { clockText } from "./timing.ts";
 /** A group is closed at the first line end after so many units, and not laid out again. */
 const GROUP = 4_000;
 
-/** One text, written into groups of lines. */
-export class Transcript {
-  readonly element: HTMLElement;
-  #open: globalThis.Text | null = null;
+/** A view so long without a pause is one that holds up the page, in milliseconds. */
+const AT_A_TIME = 12;
+/** Drawing takes at most this part of the time, and what is quicker than this is not counted. */
+const SHARE = 1 / 4;
+const QUICK = 4;
+
+interface Added {
+  readonly text: string;
+  /** Whether the text is another one: what was shown before has gone. */
+  readonly anew: boolean;
+}
+
+/** Leaves, looked at now and then → what their text has grown by. */
+class Growth {
   #known: { readonly leaf: Leaf; readonly length: number }[] = [];
 
-  constructor(name: string, label: string) {
-    this.element = make("div", name, {
-      role: "log",
-      "aria-live": "off",
-      "aria-label": label,
-      dir: "auto",
-    });
-  }
-
-  /** Show the leaves, one after the other; true when anything was written. */
-  show(leaves: Leaf[]): boolean {
-    const added = this.#added(leaves) ?? this.#changed(joined(leaves));
+  /** `shown` is all that was added so far. */
+  look(leaves: Leaf[], shown: () => string): Added {
+    const grown = this.#grown(leaves);
+    const added = grown === null ? changed(shown(), joined(leaves)) : { text: grown, anew: false };
     this.#known = leaves.map((leaf) => ({ leaf, length: leaf.length }));
-    this.#append(added);
-    return added !== "";
+    return added;
   }
 
-  /** What has grown at the end of the very leaves that are shown; null if it is otherwise. */
-  #added(leaves: Leaf[]): string | null {
+  /** What has grown at the end of the very leaves that are known; null if it is otherwise. */
+  #grown(leaves: Leaf[]): string | null {
     const last = this.#known.length - 1;
     const same = this.#known.every(
       ({ leaf, length }, index) =>
@@ -42,14 +45,39 @@ export class Transcript {
     const grown = leaves[last]?.from(this.#known[last]?.length ?? 0) ?? "";
     return grown + joined(leaves.slice(last + 1));
   }
+}
 
-  /** What is left to write of a text that came by SET or snapshot; all of it if it differs. */
-  #changed(whole: string): string {
-    const shown = this.element.textContent ?? "";
-    if (whole.startsWith(shown)) return whole.slice(shown.length);
-    this.element.replaceChildren();
-    this.#open = null;
-    return whole;
+/** What is left to write of a text that came by SET or snapshot; all of it if it differs. */
+function changed(shown: string, whole: string): Added {
+  const anew = !whole.startsWith(shown);
+  return { text: anew ? whole : whole.slice(shown.length), anew };
+}
+
+/** A text that is announced as a log, in the direction of its first letter. */
+const log = (label: string) => ({
+  role: "log",
+  "aria-live": "off",
+  "aria-label": label,
+  dir: "auto",
+});
+
+/** One text, written into groups of lines. */
+export class Transcript {
+  readonly element: HTMLElement;
+  #open: globalThis.Text | null = null;
+  readonly #growth = new Growth();
+
+  constructor(name: string, label: string) {
+    this.element = make("div", name, log(label));
+  }
+
+  /** Show the leaves, one after the other; true when anything was written. */
+  show(leaves: Leaf[]): boolean {
+    const { text, anew } = this.#growth.look(leaves, () => this.element.textContent ?? "");
+    if (anew) this.element.replaceChildren();
+    if (anew) this.#open = null;
+    this.#append(text);
+    return text !== "";
   }
 
   #append(text: string): void {
@@ -67,6 +95,49 @@ export class Transcript {
     this.element.append(make("div", "group", {}, text));
     this.#open = text;
     return text;
+  }
+}
+
+/** The answer, drawn as Markdown while it grows. */
+export class Answer {
+  readonly element: HTMLElement;
+  readonly #markdown: Markdown;
+  readonly #growth = new Growth();
+  #text = "";
+  /** Drawing has had its share until then, by the clock. */
+  #rest = 0;
+  #later: (() => void) | null = null;
+
+  constructor(
+    private readonly clock: Clock,
+    finish?: Finish,
+  ) {
+    this.element = make("div", "answer", log("Answer"));
+    this.#markdown = new Markdown(this.element, finish);
+  }
+
+  /** Show the leaves, one after the other; `over` is whether nothing more is coming. */
+  show(leaves: Leaf[], over: boolean): void {
+    const { text, anew } = this.#growth.look(leaves, () => this.#text);
+    if (anew) this.#markdown.clear();
+    this.#text = anew ? text : this.#text + text;
+    this.#markdown.append(text);
+    if (over) this.#markdown.end();
+    if (over || this.clock.now() >= this.#rest) this.#draw();
+    else this.#later ??= this.clock.after(this.#rest - this.clock.now(), () => this.#draw());
+  }
+
+  close(): void {
+    this.#later?.();
+  }
+
+  #draw(): void {
+    this.close();
+    const began = this.clock.now();
+    const spent = () => this.clock.now() - began;
+    const done = this.#markdown.draw(() => spent() < AT_A_TIME);
+    this.#later = done ? null : this.clock.frame(() => this.#draw());
+    this.#rest = done && spent() > QUICK ? began + spent() / SHARE : 0;
   }
 }
 

@@ -5,7 +5,7 @@ import { make, makeButton, write } from "./dom.ts";
 import { hasText, joined, type Message } from "./message.ts";
 import type { Session } from "./session.ts";
 import { Figures, type Moment, phaseAt, StatusLine } from "./status.ts";
-import { ThinkingPanel, Transcript } from "./transcript.ts";
+import { Answer, ThinkingPanel } from "./transcript.ts";
 
 /** Clocks that run are looked at so often, in milliseconds. */
 const TICK = 250;
@@ -19,7 +19,7 @@ export class View {
   readonly #copy: HTMLButtonElement;
   readonly #problem = make("div", "problem", { role: "alert" });
   readonly #thinking = new ThinkingPanel();
-  readonly #answer = new Transcript("answer", "Answer");
+  readonly #answer: Answer;
   readonly #body: HTMLElement;
   readonly #figures = new Figures();
   readonly #footer: HTMLElement;
@@ -32,6 +32,7 @@ export class View {
     private readonly session: Session,
     private readonly clock: Clock,
   ) {
+    this.#answer = new Answer(clock);
     this.#stop = makeButton("stop", () => session.controls.press("stop"));
     this.#resume = makeButton("resume", () => session.controls.press("resume"));
     this.#copy = makeButton("copy", () => this.#copyAnswer());
@@ -50,6 +51,7 @@ export class View {
     this.#frame?.();
     this.#tick?.();
     this.#uncopied?.();
+    this.#answer.close();
     this.element.remove();
   }
 
@@ -120,7 +122,7 @@ export class View {
       message.status === "streaming" && !answered && (phase === "thinking" || hasText(thinking));
     const seconds = this.session.store.timing.thinking(message, this.clock.now());
     this.#thinking.show(thinking, thinks, !answered, seconds);
-    this.#answer.show(content);
+    this.#answer.show(content, message.status !== "streaming");
     this.#answer.element.hidden = !answered;
     const empty = !answered && this.#thinking.element.hidden;
     this.#body.hidden = empty || this.session.folded;

@@ -10,7 +10,7 @@ describe("a text that grows", () => {
   const shown = () => transcript.element.textContent;
 
   beforeEach(() => {
-    transcript = new Transcript("answer", "Answer");
+    transcript = new Transcript("text", "Thinking");
   });
 
   it("is written as it is, character for character", () => {
@@ -96,7 +96,7 @@ describe("a text that grows", () => {
     const { element } = transcript;
     expect(
       ["role", "aria-live", "aria-label", "dir"].map((name) => element.getAttribute(name)),
-    ).toEqual(["log", "off", "Answer", "auto"]);
+    ).toEqual(["log", "off", "Thinking", "auto"]);
   });
 });
 

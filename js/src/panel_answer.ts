@@ -1,0 +1,169 @@
+/** One answer of a conversation → its thinking, its text, its state and what can be done with it. */
+import type { Clock } from "./clock.ts";
+import type { Conversation, LiveAnswer } from "./conversation.ts";
+import type { Turn } from "./conversation_protocol.ts";
+import { copy } from "./copy.ts";
+import { make, makeButton, write } from "./dom.ts";
+import { hasText, joined } from "./message.ts";
+import { Switcher } from "./panel_switcher.ts";
+import { Figures, type Moment, phaseAt, StatusLine } from "./status.ts";
+import { Answer, ThinkingPanel } from "./transcript.ts";
+
+/** Clocks that run are looked at so often, in milliseconds. */
+const TICK = 250;
+const COPIED_FOR = 2_000;
+const RESUMABLE = new Set(["stopped", "interrupted", "failed"]);
+
+export class AnswerView {
+  readonly element: HTMLElement;
+  readonly number: number;
+  readonly #answer: LiveAnswer;
+  readonly #thinking = new ThinkingPanel();
+  readonly #text: Answer;
+  readonly #status = new StatusLine();
+  readonly #figures = new Figures();
+  readonly #problem = make("div", "problem", { role: "alert" });
+  readonly #switcher: Switcher;
+  readonly #stop: HTMLButtonElement;
+  readonly #resume: HTMLButtonElement;
+  readonly #again: HTMLButtonElement;
+  readonly #copy: HTMLButtonElement;
+  readonly #leave: () => void;
+  #version: Turn["answer"];
+  #last = false;
+  #frame: (() => void) | null = null;
+  #tick: (() => void) | null = null;
+  #uncopied: (() => void) | null = null;
+
+  constructor(
+    private readonly conversation: Conversation,
+    version: Turn["answer"],
+    private readonly clock: Clock,
+  ) {
+    const { number } = version;
+    this.#version = version;
+    this.number = number;
+    this.#answer = conversation.answer(number);
+    this.#text = new Answer(clock);
+    this.#switcher = new Switcher("answer", (step) => {
+      if (this.#rests) conversation.ask("switch", { kind: "answer", number, step });
+    });
+    this.#stop = makeButton("stop", () => this.#answer.controls.press("stop"));
+    this.#resume = makeButton("resume", () => {
+      if (this.#rests) this.#answer.controls.press("resume");
+    });
+    this.#again = makeButton("quiet ssechat-again", () => {
+      if (this.#rests) conversation.ask("regenerate", { number });
+    });
+    this.#copy = makeButton("quiet ssechat-copy-answer", () => this.#copyAnswer());
+    write(this.#stop, "Stop");
+    write(this.#again, "Regenerate");
+    write(this.#copy, "Copy");
+    this.#again.title = "Answer once more, beside this answer";
+    this.#copy.title = "Copy the answer";
+    this.element = this.#build();
+    this.#leave = this.#answer.store.subscribe(() => this.#schedule());
+  }
+
+  /** `last` says whether it stands at the end of the conversation. */
+  show(version: Turn["answer"], last: boolean): void {
+    this.#version = version;
+    this.#last = last;
+    this.#draw();
+  }
+
+  close(): void {
+    this.#leave();
+    this.#frame?.();
+    this.#tick?.();
+    this.#uncopied?.();
+    this.#text.close();
+    this.element.remove();
+  }
+
+  #build(): HTMLElement {
+    const buttons = [this.#switcher.element, this.#copy, this.#again, this.#stop, this.#resume];
+    const row = make("div", "row", {}, ...buttons);
+    const foot = make("div", "foot", {}, this.#status.element, this.#figures.element, row);
+    const body = make("div", "said", {}, this.#thinking.element, this.#text.element);
+    const attributes = { "aria-label": "Answer" };
+    return make("article", "reply", attributes, body, this.#problem, foot);
+  }
+
+  get #rests(): boolean {
+    return !this.conversation.busy && !this.conversation.pending && !this.conversation.disabled;
+  }
+
+  #schedule(): void {
+    this.#frame ??= this.clock.frame(() => {
+      this.#frame = null;
+      this.#draw();
+    });
+  }
+
+  #draw(): void {
+    const moment = this.#moment();
+    const { dataset, classList } = this.element;
+    const live = moment.message.status === "streaming";
+    dataset["status"] = moment.message.status;
+    dataset["phase"] = moment.phase;
+    dataset["verified"] = String(this.#answer.store.verified ?? "");
+    this.element.toggleAttribute("data-cut", moment.message.cut);
+    classList.toggle("ssechat-live", live);
+    this.#drawTexts(moment);
+    this.#drawButtons(moment, live);
+    this.#status.show(moment);
+    this.#figures.show(moment);
+    this.#tick?.();
+    this.#tick = live ? this.clock.after(TICK, () => this.#schedule()) : null;
+  }
+
+  #moment(): Moment {
+    const { store, controls } = this.#answer;
+    const now = this.clock.now();
+    const silence = now - store.lastChange;
+    const { message } = store;
+    const phase = phaseAt(message, silence);
+    return {
+      message,
+      phase,
+      pending: controls.pending,
+      silence,
+      elapsed: store.timing.elapsed(now),
+    };
+  }
+
+  #drawTexts({ message, phase }: Moment): void {
+    const { thinking, content } = message;
+    const answered = hasText(content);
+    const live = message.status === "streaming";
+    const thinks = live && !answered && (phase === "thinking" || hasText(thinking));
+    const seconds = this.#answer.store.timing.thinking(message, this.clock.now());
+    this.#thinking.show(thinking, thinks, !answered, seconds);
+    this.#text.show(content, !live);
+    this.#text.element.hidden = !answered;
+  }
+
+  #drawButtons({ message, pending }: Moment, live: boolean): void {
+    const { cut } = message;
+    this.#switcher.show(this.#version, this.#rests);
+    this.#copy.hidden = !hasText(message.content);
+    this.#again.hidden = live;
+    this.#stop.hidden = !live || this.conversation.running === this.#answer;
+    this.#resume.hidden = live || !this.#last || !(cut || RESUMABLE.has(message.status));
+    write(this.#resume, cut ? "Continue" : "Resume");
+    this.#resume.title = cut ? "Let the answer go on" : "Let the answer go on where it stood";
+    this.#stop.setAttribute("aria-disabled", String(pending === "stop"));
+    this.#again.setAttribute("aria-disabled", String(!this.#rests));
+    this.#resume.setAttribute("aria-disabled", String(!this.#rests || pending === "resume"));
+    write(this.#problem, this.#answer.controls.problem);
+    this.#problem.hidden = !this.#answer.controls.problem;
+  }
+
+  async #copyAnswer(): Promise<void> {
+    const done = await copy(joined(this.#answer.store.message.content));
+    write(this.#copy, done ? "Copied" : "Not copied");
+    this.#uncopied?.();
+    this.#uncopied = this.clock.after(COPIED_FOR, () => write(this.#copy, "Copy"));
+  }
+}

@@ -1,0 +1,92 @@
+/** The input box of a conversation, with Send, or Stop while an answer streams. */
+import type { Conversation } from "./conversation.ts";
+import { make, makeButton, write } from "./dom.ts";
+import { Draft } from "./panel_draft.ts";
+
+const RESTS = "Enter sends, Shift+Enter breaks the line";
+const BUSY = "Esc stops the answer; Enter sends when it has ended";
+const HELD = "Not sent yet: the answer is still coming. Esc stops it.";
+const WAITS = "The kernel is busy: it takes this when it is free";
+
+export class Composer {
+  readonly element: HTMLElement;
+  readonly #draft: Draft;
+  readonly #send: HTMLButtonElement;
+  readonly #stop: HTMLButtonElement;
+  readonly #hint = make("div", "hint", { role: "status" });
+  /** Enter was pressed while an answer streams. */
+  #held = false;
+
+  constructor(
+    private readonly conversation: Conversation,
+    /** The reader wants to edit the last prompt. */
+    editLast: () => void,
+    private readonly sent: () => void,
+  ) {
+    this.#draft = new Draft("Message", {
+      send: () => this.#press(),
+      escape: () => conversation.stop(),
+      up: editLast,
+      input: () => {
+        conversation.draft = this.#draft.text;
+      },
+    });
+    this.#send = makeButton("send", () => this.#press());
+    this.#stop = makeButton("stop", () => conversation.stop());
+    // The second click of a double click on Send is meant for Send.
+    this.#stop.addEventListener(
+      "click",
+      (event) => event.detail > 1 && event.stopImmediatePropagation(),
+      { capture: true },
+    );
+    write(this.#send, "Send");
+    write(this.#stop, "Stop");
+    this.#stop.title = "Stop the answer";
+    const box = make("div", "box", {}, this.#draft.element, this.#send, this.#stop);
+    this.element = make("div", "composer", {}, box, this.#hint);
+  }
+
+  focus(): void {
+    this.#draft.element.focus({ preventScroll: true });
+  }
+
+  show(): void {
+    const { busy, disabled, pending, waiting, draft, placeholder } = this.conversation;
+    const hadFocus = [this.#send, this.#stop].some((one) => one === document.activeElement);
+    const area = this.#draft.element;
+    this.#draft.text = draft;
+    area.placeholder = placeholder;
+    area.disabled = disabled;
+    area.readOnly = pending;
+    this.#send.hidden = busy;
+    this.#stop.hidden = !busy;
+    this.#send.setAttribute("aria-disabled", String(disabled || pending || !draft.trim()));
+    const stopping = this.conversation.running?.controls.pending === "stop";
+    this.#stop.setAttribute("aria-disabled", String(stopping));
+    if (hadFocus) (busy ? this.#stop : this.#send).focus({ preventScroll: true });
+    if (!busy) this.#held = false;
+    write(this.#hint, waiting ? WAITS : this.#held ? HELD : busy ? BUSY : RESTS);
+    this.#hint.hidden = disabled;
+    this.#hint.classList.toggle("ssechat-held", waiting || this.#held);
+  }
+
+  grow(): void {
+    this.#draft.grow();
+  }
+
+  #press(): void {
+    const { busy, disabled } = this.conversation;
+    const prompt = this.#draft.text;
+    if (disabled || !prompt.trim()) return;
+    this.#held = busy;
+    if (busy) this.show();
+    else this.#ask(prompt);
+  }
+
+  #ask(prompt: string): void {
+    this.conversation.ask("send", { prompt }, (ok) => {
+      if (ok && this.conversation.draft === prompt) this.conversation.draft = "";
+    });
+    this.sent();
+  }
+}
