@@ -493,8 +493,41 @@ def test_a_tag_that_is_cut_is_text() -> None:
 
 def test_what_cannot_be_read_after_the_end_changes_nothing() -> None:
     body = Body()
-    message = after(body.feed(b"data: [DONE]\n\ndata: {broken\n\n") + body.finish())
+    whole = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\ndata: [DONE]\n\ndata: {broken\n\n'
+    message = after(body.feed(whole) + body.finish())
     assert message.status == "finished"
+
+
+def test_a_stream_of_chunks_that_holds_none_is_no_success() -> None:
+    body = Body(OpenAIChat())
+    message = after(body.feed(b"data: [DONE]\n\n") + body.finish())
+    assert (message.status, message.error and message.error.type) == ("failed", "upstream_interrupted")
+
+
+def test_chunks_may_come_under_any_name_of_an_event() -> None:
+    named = b"event: completion\ndata: {"
+    stream = named + b'"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}]}\n\n'
+    for body in (Body(), Body(OpenAIChat(), or_else=True)):
+        message = after(body.feed(stream) + body.finish())
+        assert (message.status, message.content) == ("finished", "a")
+
+
+def test_a_first_event_that_tells_no_dialect_leaves_the_one_that_is_expected() -> None:
+    stream = (
+        b'event: ping\ndata: {}\n\ndata: {"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}]}\n\n'
+    )
+    body = Body(OpenAIChat(), or_else=True)
+    message = after(body.feed(stream) + body.finish())
+    assert (message.status, message.content) == ("finished", "a")
+
+
+@pytest.mark.parametrize("error", [{"detail": "out of memory"}, {"message": "out of memory", "code": 500}])
+def test_an_error_among_chunks_may_stand_alone(error: dict[str, Any]) -> None:
+    body = Body(OpenAIChat())
+    stream = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\ndata: %s\n\ndata: [DONE]\n\n'
+    message = after(body.feed(stream % json.dumps(error).encode()) + body.finish())
+    assert (message.status, message.content) == ("failed", "a")
+    assert message.error is not None and message.error.message == "out of memory"
 
 
 def test_an_ignored_error_keeps_its_place_among_the_events() -> None:

@@ -58,6 +58,11 @@ def test_each_error_has_its_status(error: Exception, status: int, kind: str) -> 
     assert fault.timed_out is (status == 504)
 
 
+@pytest.mark.parametrize("status", [302, 407, 600, 999])
+def test_a_status_that_cannot_be_ours_is_a_bad_gateways(status: int) -> None:
+    assert fault_of(UpstreamError("no", status=status)).status == 502
+
+
 def test_the_wish_of_the_server_to_wait_goes_on() -> None:
     assert fault_of(UpstreamError("no", status=429, retry_after=7.0)).headers()["retry-after"] == "7"
 
@@ -96,6 +101,9 @@ def test_what_fails_inside_of_the_gateway_is_not_shown_to_strangers() -> None:
         ("invalid_request_error", 400),
         ("overloaded_error", 503),
         ("timeout", 504),
+        ("429", 429),
+        ("401", 502),
+        ("299", 502),
         ("whatever", 502),
     ],
 )

@@ -76,10 +76,12 @@ class Body:
         return self._decoder.retry
 
     def _spoken_in(self, event: ServerSentEvent) -> Dialect:
-        spoken = spoken_in(event)
+        spoken = _told_by(event)
         if self._expected is None:
-            return spoken()
-        return self._expected if isinstance(self._expected, spoken) else spoken.reader(_UNKNOWN)
+            return (spoken or DeepSeek)()
+        if spoken is None or isinstance(self._expected, spoken):
+            return self._expected
+        return spoken.reader(_UNKNOWN)
 
     def _ignore(self, event_name: str, comments: list[str]) -> ServerSentEvent:
         self._ignored.append((event_name, comments))
@@ -115,12 +117,16 @@ class Body:
 
 
 def spoken_in(event: ServerSentEvent) -> type[Dialect]:
-    """Tell the dialect of a stream by its first event."""
+    """Tell the dialect of a stream by its first event; that of the project where it tells nothing."""
+    return _told_by(event) or DeepSeek
+
+
+def _told_by(event: ServerSentEvent) -> type[Dialect] | None:
     try:
         data = loads(event.data)
     except InvalidData:
         data = None
-    return next((dialect for dialect in DIALECTS.values() if dialect.speaks(event, data)), DeepSeek)
+    return next((dialect for dialect in DIALECTS.values() if dialect.speaks(event, data)), None)
 
 
 __all__ = ["Body", "spoken_in"]

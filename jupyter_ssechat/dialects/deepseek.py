@@ -35,6 +35,7 @@ _CARRIED = (
     "error",
     "status",
 )
+_EVENTS = {"ready", "update_session", "hint", "title", "finish", "close"}
 _USUAL = {"thinking_enabled": True, "search_enabled": False}
 _UNSAID = (None, "", "WIP")
 _PATHS = {"thinking": "response/thinking_content", "content": "response/content"}
@@ -111,8 +112,8 @@ class DeepSeek(Dialect):
 
     @classmethod
     def speaks(cls, event: ServerSentEvent, data: object) -> bool:
-        """Named events come first, or patches."""
-        return event.event not in ("message", "error") or "v" in as_object(data)
+        """Its named events come first, or patches."""
+        return event.event in _EVENTS or "v" in as_object(data)
 
     def __init__(self, *, continues: bool = False) -> None:
         self._decoder = PatchDecoder()

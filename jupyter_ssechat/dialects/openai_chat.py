@@ -17,6 +17,8 @@ THINKING = "response/thinking_content"
 CONTENT = "response/content"
 TOOL_CALLS = "response/tool_calls"
 
+EMPTY = "the model server ended the answer before it had said anything"
+
 # Ours are few (protocols section 6): every other word of a server says that the answer is complete.
 _REASONS = {"tool_calls": "tool_calls", "function_call": "tool_calls"}
 _CUT = {"length", "max_tokens", "model_length", "model_context_window_exceeded"}
@@ -62,19 +64,19 @@ class OpenAIChat(Dialect):
 
     @classmethod
     def speaks(cls, event: ServerSentEvent, data: object) -> bool:
-        """Chunks have an ``object`` or ``choices``; errors stand in an ``error``."""
+        """Chunks have an ``object`` or ``choices``, whatever their event is called; errors stand in an ``error``."""
+        fields = as_object(data)
+        if as_text(fields.get("object")).startswith("chat.completion") or is_list(fields.get("choices")):
+            return True
         if event.event != "message":
             return event.event == "error"
-        if event.data.strip() == "[DONE]":
-            return True
-        fields = as_object(data)
-        chunk = as_text(fields.get("object")).startswith("chat.completion")
-        return chunk or "choices" in fields or "error" in fields
+        return event.data.strip() == "[DONE]" or "error" in fields
 
     def __init__(self, *, continues: bool = False) -> None:
         self._ended = False
         self._model = ""
         self._reason: str | None = None
+        self._begun = False
         self._usage: dict[str, Any] | None = None
         self._told_usage: dict[str, Any] | None = None
         self._tags = ThinkTags(continues=continues)
@@ -114,6 +116,7 @@ class OpenAIChat(Dialect):
         if self._ended:
             return self._tell_usage()
         choice = _first_choice(chunk)
+        self._begun = self._begun or bool(choice)
         patches = self._name(chunk) + self._delta(choice)
         if (error := _error(chunk)) is not None:
             return patches + self._fail(*error)
@@ -167,6 +170,8 @@ class OpenAIChat(Dialect):
         reason = self._reason or ("tool_calls" if self._calls else "stop")
         if reason in _FAILURES:
             return self._fail(reason, _FAILURES[reason])
+        if not self._begun:
+            return self._fail("upstream_interrupted", EMPTY)
         self._ended = True
         seal = finished("length" if reason in _CUT else _REASONS.get(reason, "stop"))
         if reason in _FILTERED:
@@ -308,7 +313,11 @@ def _error(chunk: dict[str, Any]) -> tuple[str, str] | None:
             return complaint({"message": found, "type": chunk.get("error_type")})
         if found is not None:
             return complaint(found)
-    return complaint(chunk) if chunk.get("object") == "error" else None
+    # vLLM says that it is one; a proxy's has the words, and nothing that a chunk has.
+    alone = not chunk.keys() & {"choices", "object", "usage"} and (
+        chunk.get("message") or chunk.get("detail")
+    )
+    return complaint(chunk) if chunk.get("object") == "error" or alone else None
 
 
 def complaint(error: Any) -> tuple[str, str]:

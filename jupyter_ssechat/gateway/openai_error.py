@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ _STATUSES = {
     "overloaded_error": 503,
     "timeout": 504,
 }
+_STATUS = re.compile("[45][0-9]{2}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,9 @@ def not_whole(failure: Failure | None) -> Fault:
     """An answer whose terminal status is that of a failure, or None for one that was stopped."""
     if failure is None:
         return Fault(status=502, type="upstream_stopped", message=STOPPED)
-    return Fault(status=_STATUSES.get(failure.type, 502), type=failure.type, message=failure.message)
+    told = int(failure.type) if _STATUS.fullmatch(failure.type) else 0  # some name an error by its status
+    status = _STATUSES.get(failure.type) or _passed_on(told)
+    return Fault(status=status, type=failure.type, message=failure.message)
 
 
 def fault_of(error: Exception, *, begun: bool = False) -> Fault:
@@ -103,13 +107,17 @@ def _upstream(error: UpstreamError) -> Fault:
     """The upstream's own status; nobody shall doubt their own token for what is wrong with its key."""
     if error.type == "no_model":
         return invalid("model", str(error))
-    passes = error.status is not None and error.status >= 400 and error.status not in (401, 403, 407)
     return Fault(
-        status=error.status if passes and error.status else 502,
+        status=_passed_on(error.status or 0),
         type=error.type,
         message=str(error),
         retry_after=error.retry_after,
     )
+
+
+def _passed_on(status: int) -> int:
+    """A status of the model server as ours: what is about its key, or is none of HTTP's, is a bad gateway's."""
+    return status if 400 <= status < 600 and status not in (401, 403, 407) else 502
 
 
 __all__ = ["INVALID", "Fault", "fault_of", "invalid", "not_whole"]
