@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from .exchange import Patience
     from .loops import run_sync
     from .message import Delta, Usage
+    from .panel import ChatPanel
     from .reply import Reply
     from .widget import ChatView
 
 __version__ = "0.1.0"
 __all__ = [
     "Chat",
+    "ChatPanel",
     "ChatView",
     "Deadlines",
     "Delta",
@@ -31,6 +33,7 @@ __all__ = [
 
 _HOMES = {
     "Chat": "chat",
+    "ChatPanel": "panel",
     "ChatView": "widget",
     "Deadlines": "deadlines",
     "Delta": "message",

@@ -105,6 +105,10 @@ FLOORS = [
     "kernel",
     "cell",
     "chat",
+    "turns",
+    "feed",
+    "conversation",
+    "panel",
     "loops",
     "magics",
     "serve",
@@ -117,7 +121,7 @@ NOT_IN_THE_PURE_CORE = {"IPython", "asyncio", "httpx", "os", "socket", "threadin
 
 DOORS = {
     "IPython": ["magics", "presentation"],
-    "anywidget": ["widget"],
+    "anywidget": ["panel", "widget"],
     "httpx": ["transport"],
     "httpx_sse": ["transport"],
     "ipykernel": ["kernel"],
@@ -137,7 +141,7 @@ DOORS = {
         "gateway.patch_api",
         "gateway.plain_api",
     ],
-    "traitlets": ["magics", "widget"],
+    "traitlets": ["magics", "panel", "widget"],
     "uvicorn": ["gateway.server"],
 }
 """A third-party library → the files that import it: one, or one for each thing that has to be the library's own."""
@@ -148,7 +152,7 @@ DISTRIBUTIONS = {"markdown_it": "markdown_it_py"}
 GIVEN = {"ipykernel"}
 """Imported, but no dependency: it is what runs us."""
 
-STATIC = {"jupyter_ssechat/static/widget.js", "jupyter_ssechat/static/widget.css"}
+STATIC = {f"jupyter_ssechat/static/{name}" for name in ("widget.js", "widget.css", "extras.js")}
 
 
 # ---- what the files import ----

@@ -110,6 +110,11 @@ export class Conversation {
     return String(this.model.get("placeholder") ?? "");
   }
 
+  /** Whether anything but a stop can be asked for. */
+  get rests(): boolean {
+    return !this.busy && !this.pending && !this.disabled;
+  }
+
   /** Whether something was asked for that the kernel has not taken yet. */
   get pending(): boolean {
     return this.#request !== null;

@@ -27,6 +27,8 @@ export class Panel {
   readonly #composer: Composer;
   readonly #leave: () => void;
   #turns: TurnView[] = [];
+  #shown: readonly Turn[] | null = null;
+  #rests = true;
   #frame: (() => void) | null = null;
 
   constructor(
@@ -70,19 +72,28 @@ export class Panel {
     this.element.setAttribute("aria-label", label || "Chat");
     this.element.dataset["busy"] = String(busy);
     this.#talk.hidden = turns.length === 0;
-    this.#keepFocus(() => this.#drawTurns(turns));
+    this.#drawTurnsIfOthers(turns);
     write(this.#problem, problem);
     this.#problem.hidden = !problem;
     this.#composer.show();
   }
 
-  #drawTurns(turns: readonly Turn[]): void {
+  /** Typing a draft changes nothing of the turns. */
+  #drawTurnsIfOthers(turns: readonly Turn[]): void {
+    const { rests } = this.conversation;
+    if (turns === this.#shown && rests === this.#rests) return;
+    this.#shown = turns;
+    this.#rests = rests;
+    this.#keepFocus(() => this.#drawTurns(turns, rests));
+  }
+
+  #drawTurns(turns: readonly Turn[], rests: boolean): void {
     for (const gone of this.#turns.splice(turns.length)) this.#remove(gone);
     for (const [index, turn] of turns.entries()) {
       const view = this.#turns[index] ?? this.#add(turn);
       this.#replace(view, turn);
-      view.prompt.show(turn.prompt);
-      view.answer.show(turn.answer, index === turns.length - 1);
+      view.prompt.show(turn.prompt, rests);
+      view.answer.show(turn.answer, index === turns.length - 1, rests);
     }
   }
 

@@ -31,6 +31,7 @@ export class AnswerView {
   readonly #leave: () => void;
   #version: Turn["answer"];
   #last = false;
+  #rests = true;
   #frame: (() => void) | null = null;
   #tick: (() => void) | null = null;
   #uncopied: (() => void) | null = null;
@@ -46,14 +47,14 @@ export class AnswerView {
     this.#answer = conversation.answer(number);
     this.#text = new Answer(clock);
     this.#switcher = new Switcher("answer", (step) => {
-      if (this.#rests) conversation.ask("switch", { kind: "answer", number, step });
+      if (conversation.rests) conversation.ask("switch", { kind: "answer", number, step });
     });
     this.#stop = makeButton("stop", () => this.#answer.controls.press("stop"));
     this.#resume = makeButton("resume", () => {
-      if (this.#rests) this.#answer.controls.press("resume");
+      if (conversation.rests) this.#answer.controls.press("resume");
     });
     this.#again = makeButton("quiet ssechat-again", () => {
-      if (this.#rests) conversation.ask("regenerate", { number });
+      if (conversation.rests) conversation.ask("regenerate", { number });
     });
     this.#copy = makeButton("quiet ssechat-copy-answer", () => this.#copyAnswer());
     write(this.#stop, "Stop");
@@ -65,10 +66,11 @@ export class AnswerView {
     this.#leave = this.#answer.store.subscribe(() => this.#schedule());
   }
 
-  /** `last` says whether it stands at the end of the conversation. */
-  show(version: Turn["answer"], last: boolean): void {
+  /** `last` says whether it ends the conversation, `rests` whether anything but a stop can be asked for. */
+  show(version: Turn["answer"], last: boolean, rests: boolean): void {
     this.#version = version;
     this.#last = last;
+    this.#rests = rests;
     this.#draw();
   }
 
@@ -88,10 +90,6 @@ export class AnswerView {
     const body = make("div", "said", {}, this.#thinking.element, this.#text.element);
     const attributes = { "aria-label": "Answer" };
     return make("article", "reply", attributes, body, this.#problem, foot);
-  }
-
-  get #rests(): boolean {
-    return !this.conversation.busy && !this.conversation.pending && !this.conversation.disabled;
   }
 
   #schedule(): void {

@@ -42,7 +42,7 @@ export class Composer {
     write(this.#send, "Send");
     write(this.#stop, "Stop");
     this.#stop.title = "Stop the answer";
-    const box = make("div", "box", {}, this.#draft.element, this.#send, this.#stop);
+    const box = make("div", "ask", {}, this.#draft.element, this.#send, this.#stop);
     this.element = make("div", "composer", {}, box, this.#hint);
   }
 

@@ -24,20 +24,21 @@ export class PromptView {
     write(this.#edit, "Edit");
     this.#edit.title = "Edit the prompt, on a branch of its own";
     this.#switcher = new Switcher("prompt", (step) => {
-      if (this.#rests) conversation.ask("switch", { kind: "prompt", number: this.number, step });
+      if (conversation.rests)
+        conversation.ask("switch", { kind: "prompt", number: this.number, step });
     });
     this.#row = make("div", "row", {}, this.#switcher.element, this.#edit);
     this.element = make("article", "prompt", { "aria-label": "You" }, this.#bubble, this.#row);
   }
 
-  show(prompt: Turn["prompt"]): void {
-    this.#switcher.show(prompt, this.#rests);
-    this.#edit.setAttribute("aria-disabled", String(!this.#rests));
+  show(prompt: Turn["prompt"], rests: boolean): void {
+    this.#switcher.show(prompt, rests);
+    this.#edit.setAttribute("aria-disabled", String(!rests));
   }
 
   /** Open the prompt for editing; not while an answer streams. */
   edit(): void {
-    if (!this.#rests || this.#form) return;
+    if (!this.conversation.rests || this.#form) return;
     const draft = new Draft("Edit the prompt", {
       send: () => this.#send(draft.text),
       escape: () => this.#close(),
@@ -55,12 +56,8 @@ export class PromptView {
     draft.element.scrollIntoView?.({ block: "nearest" });
   }
 
-  get #rests(): boolean {
-    return !this.conversation.busy && !this.conversation.pending && !this.conversation.disabled;
-  }
-
   #send(text: string): void {
-    if (!text.trim() || !this.#rests) return;
+    if (!text.trim() || !this.conversation.rests) return;
     if (text === this.prompt.text) this.#close();
     else {
       this.conversation.ask("edit", { number: this.number, prompt: text }, (ok) => {

@@ -1,6 +1,9 @@
-/** anywidget's model → a live answer. */
+/** anywidget's model → a live answer, or a whole conversation. */
 import { browserClock, type Clock } from "./clock.ts";
 import type { RemoteStop } from "./controls.ts";
+import { Conversation } from "./conversation.ts";
+import type { PanelModel } from "./conversation_protocol.ts";
+import { Panel } from "./panel.ts";
 import type { Model } from "./protocol.ts";
 import { Session } from "./session.ts";
 import { View } from "./view.ts";
@@ -19,16 +22,32 @@ export interface Widget {
   render(context: Rendered): () => void;
 }
 
+/** What all views of one model share. */
+interface Shared {
+  show(): { readonly element: HTMLElement; close(): void };
+  close(): void;
+}
+
+/** The trait `kind` says which of the two it is. */
+function share(model: Model, clock: Clock, stopRemotely?: RemoteStop): Shared {
+  if (model.get("kind") === "panel") {
+    const conversation = new Conversation(model as PanelModel, clock, stopRemotely);
+    return { show: () => new Panel(conversation, clock), close: () => conversation.close() };
+  }
+  const session = new Session(model, clock, stopRemotely);
+  return { show: () => new View(session, clock), close: () => session.close() };
+}
+
 /**
  * anywidget calls the default export once per model, but hands `initialize` and each `render`
  * another proxy of it; so the one session begun here is theirs even where no key fits.
  */
 export default function widget(clock: Clock = browserClock, stopRemotely?: RemoteStop): Widget {
-  const sessions = new WeakMap<Model, Session>();
-  const begun = new Set<Session>();
+  const sessions = new WeakMap<Model, Shared>();
+  const begun = new Set<Shared>();
 
   const begin = (model: Model) => {
-    const session = new Session(model, clock, stopRemotely);
+    const session = share(model, clock, stopRemotely);
     sessions.set(model, session);
     begun.add(session);
     return session;
@@ -46,8 +65,8 @@ export default function widget(clock: Clock = browserClock, stopRemotely?: Remot
     },
     render({ model, el, signal }) {
       const shared = find(model);
-      const session = shared ?? new Session(model, clock, stopRemotely);
-      const view = new View(session, clock);
+      const session = shared ?? share(model, clock, stopRemotely);
+      const view = session.show();
       el.append(view.element);
       return onceOver(signal, () => {
         view.close();
