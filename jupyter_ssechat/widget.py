@@ -126,6 +126,8 @@ class ChatView(anywidget.AnyWidget):
                 self._act(action, data.get("id"))
             case "hello":
                 self._greet(data.get("origin"))
+            case "extras":
+                self._hand_extras()
             case _:
                 pass
 
@@ -134,6 +136,11 @@ class ChatView(anywidget.AnyWidget):
         with suppress(Exception):
             if self._on_hello is not None and isinstance(origin, str):
                 self._on_hello(origin)
+
+    def _hand_extras(self) -> None:
+        # Once per page, when code or a formula is first shown: too heavy to ride with every widget.
+        with suppress(OSError):
+            self.send({"type": "extras"}, buffers=[(STATIC / "extras.js").read_bytes()])
 
     def _act(self, action: Action, request_id: Any) -> None:
         ok, said = True, ""

@@ -46,13 +46,17 @@ export type FromKernel =
 export type ToKernel =
   | { readonly type: "hello"; readonly origin: string }
   | { readonly type: "sync"; readonly have: number }
+  | { readonly type: "extras" }
   | { readonly type: Action; readonly id: string };
+
+/** Custom messages come with the binary parts they have. */
+export type Callback = (value: unknown, buffers?: unknown) => void;
 
 /** What this view uses of anywidget's model. */
 export interface Model {
   get(name: string): unknown;
-  on(name: string, callback: (value: unknown) => void): void;
-  off(name: string, callback: (value: unknown) => void): void;
+  on(name: string, callback: Callback): void;
+  off(name: string, callback: Callback): void;
   send(message: ToKernel): void;
 }
 

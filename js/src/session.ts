@@ -1,13 +1,15 @@
 /** One model → its store and controls, shared by all its views. */
 import type { Clock } from "./clock.ts";
 import { Controls, type RemoteStop } from "./controls.ts";
-import { type Model, readMessage, readSnapshot, type ToKernel } from "./protocol.ts";
+import { loaderOfPage } from "./extras_loader.ts";
+import { type Callback, type Model, readMessage, readSnapshot, type ToKernel } from "./protocol.ts";
 import { Store } from "./store.ts";
 
 export class Session {
   readonly store: Store;
   readonly controls: Controls;
-  readonly #handlers: [string, (value: unknown) => void][];
+  readonly #handlers: [string, Callback][];
+  readonly #withdraw: () => void;
 
   constructor(
     private readonly model: Model,
@@ -18,7 +20,7 @@ export class Session {
     this.store = new Store(clock, (have) => send({ type: "sync", have }));
     this.controls = new Controls(clock, send, () => this.store.notify(), stopRemotely);
     this.#handlers = [
-      ["msg:custom", (value) => this.#receive(value)],
+      ["msg:custom", (value, buffers) => this.#receive(value, buffers)],
       ["change:snapshot", () => this.#open()],
       ["change:status", () => this.store.setStatus(model.get("status"))],
       ["change:folded", () => this.store.notify()],
@@ -29,6 +31,7 @@ export class Session {
     this.store.setStatus(model.get("status"));
     this.#open();
     send({ type: "hello", origin: location.origin });
+    this.#withdraw = loaderOfPage().offer(() => send({ type: "extras" }));
     // What was sent before this view could hear is lost, perhaps all that was left to send.
     if (this.store.message.status === "streaming") send({ type: "sync", have: this.store.have });
   }
@@ -43,6 +46,7 @@ export class Session {
 
   close(): void {
     for (const [name, handler] of this.#handlers) this.model.off(name, handler);
+    this.#withdraw();
     this.controls.close();
     this.store.close();
   }
@@ -52,7 +56,8 @@ export class Session {
     if (snapshot) this.store.take(snapshot);
   }
 
-  #receive(value: unknown): void {
+  #receive(value: unknown, buffers: unknown): void {
+    if (loaderOfPage().take(value, buffers)) return;
     const message = readMessage(value);
     if (!message) return;
     if (message.type === "patches") this.store.patch(message.seq, message.patches);

@@ -1,9 +1,10 @@
 /** Growing texts → elements that only grow: a selection made in them survives. */
 import type { Clock } from "./clock.ts";
 import { make, write } from "./dom.ts";
-import { type Finish, Markdown } from "./markdown.ts";
+import { Markdown } from "./markdown.ts";
 import { joined } from "./message.ts";
 import type { Text as Leaf } from "./patches.ts";
+import { Polish } from "./polish.ts";
 import { clockText } from "./timing.ts";
 
 /** A group is closed at the first line end after so many units, and not laid out again. */
@@ -102,18 +103,17 @@ export class Transcript {
 export class Answer {
   readonly element: HTMLElement;
   readonly #markdown: Markdown;
+  readonly #polish: Polish;
   readonly #growth = new Growth();
   #text = "";
   /** Drawing has had its share until then, by the clock. */
   #rest = 0;
   #later: (() => void) | null = null;
 
-  constructor(
-    private readonly clock: Clock,
-    finish?: Finish,
-  ) {
+  constructor(private readonly clock: Clock) {
+    this.#polish = new Polish(clock);
     this.element = make("div", "answer", log("Answer"));
-    this.#markdown = new Markdown(this.element, finish);
+    this.#markdown = new Markdown(this.element, this.#polish.finish);
   }
 
   /** Show the leaves, one after the other; `over` is whether nothing more is coming. */
@@ -128,11 +128,17 @@ export class Answer {
   }
 
   close(): void {
+    this.#rested();
+    this.#polish.close();
+  }
+
+  #rested(): void {
     this.#later?.();
+    this.#later = null;
   }
 
   #draw(): void {
-    this.close();
+    this.#rested();
     const began = this.clock.now();
     const spent = () => this.clock.now() - began;
     const done = this.#markdown.draw(() => spent() < AT_A_TIME);
