@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import pytest
 
 from jupyter_ssechat.deadlines import Deadlines
 from jupyter_ssechat.dialects.deepseek import DeepSeek
+from jupyter_ssechat.gateway.endpoint import MAX_BODY_BYTES
 from jupyter_ssechat.gateway.server import Gateway
 from jupyter_ssechat.gateway.settings import Settings
 from jupyter_ssechat.message import Message
@@ -118,6 +120,18 @@ def gateway_to(
         Caller(gateway) as caller,
     ):
         yield caller, server
+
+
+def test_who_sends_a_body_that_is_too_large_to_its_end_learns_why_it_is_refused(demo: Caller) -> None:
+    size = MAX_BODY_BYTES + 2**20
+    head = (
+        f"POST /api/v0/chat/completion HTTP/1.1\r\nHost: {demo.http.base_url.netloc.decode()}\r\n"
+        f"Authorization: {demo.http.headers['authorization']}\r\nContent-Length: {size}\r\n\r\n"
+    )
+    address = (demo.http.base_url.host, demo.http.base_url.port)
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(head.encode() + b" " * size)
+        assert connection.recv(64).startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_completion_begins_with_ready_and_ends_with_close(demo: Caller) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import json
+import math
 import re
 import sys
 from typing import Annotated, Any, Literal, TypeVar
@@ -99,12 +100,21 @@ class PlainMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 def read(raw: bytes, kind: type[Body]) -> Body:
     """Read a request body as `kind`; InvalidRequest names the field that is wrong."""
     try:
-        data = json.loads(raw or b"{}")
-    except ValueError as error:
+        data = json.loads(raw or b"{}", parse_float=_finite, parse_constant=_finite)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise _invalid(f"the body is not JSON: {error}", "body") from None
+    except ValueError:  # JSON has no word for them, and Python no patience for thousands of digits
+        raise _invalid("a number in the body is out of bounds", "body") from None
     except RecursionError:
         raise _invalid("the body is nested too deeply", "body") from None
     return _as_body(data, kind)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 def _as_body(data: object, kind: type[Body]) -> Body:

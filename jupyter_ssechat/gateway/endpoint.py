@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from ..errors import InvalidRequest
 
 MAX_BODY_BYTES = 64 * 2**20
+PATIENCE_BYTES = 4 * MAX_BODY_BYTES
 
 
 def endpoint(call: Callable[[bytes], Awaitable[ASGIApp]]) -> Callable[[Request], Awaitable[Any]]:
@@ -23,11 +24,18 @@ def endpoint(call: Callable[[bytes], Awaitable[ASGIApp]]) -> Callable[[Request],
 
 
 async def body_of(request: Request) -> bytes:
-    """Read the body, up to the limit; a caller who leaves in the middle of it gets nothing."""
-    body = bytearray()
+    """Read the body, up to the limit; a caller who leaves in the middle of it gets nothing.
+
+    Of one that is too large the rest is let go by, for a while: most callers listen only when they have sent all.
+    """
+    body, size = bytearray(), 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            limit = MAX_BODY_BYTES // 2**20
-            raise InvalidRequest(f"body: larger than {limit} MiB; send less", status=413, code=42200)
+        size += len(chunk)
+        if size <= MAX_BODY_BYTES:
+            body += chunk
+        elif size > PATIENCE_BYTES:
+            break
+    if size > MAX_BODY_BYTES:
+        limit = MAX_BODY_BYTES // 2**20
+        raise InvalidRequest(f"body: larger than {limit} MiB; send less", status=413, code=42200)
     return bytes(body)
