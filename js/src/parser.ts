@@ -20,9 +20,7 @@ export function parserOf(follows: (address: string) => boolean, html = false): P
 }
 
 const parser = parserOf(mayFollow);
-// Whole addresses are links; `main.py` is a file here, not a host in Paraguay.
 parser.set({ linkify: true });
-parser.linkify.set({ fuzzyLink: false, fuzzyEmail: false });
 const INLINE_STEPS = ["inline", "linkify", "text_join"];
 parser.core.ruler.enableOnly(INLINE_STEPS);
 
