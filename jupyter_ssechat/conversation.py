@@ -95,7 +95,8 @@ class Conversation:
         with self.lock:
             for feed in self._feeds.values():
                 feed.status = "stopped"
-            self._tree, self._feeds = Tree(), {}
+            # No number comes twice: pages know the answers of the old conversation.
+            self._tree, self._feeds = Tree(self._tree.free), {}
             self._tell_turns()
             self._changed()
 

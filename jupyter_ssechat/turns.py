@@ -54,15 +54,20 @@ class Turn:
 
 
 class Tree:
-    """All branches of one conversation; the root stands before the first prompt."""
+    """All branches of one conversation; the root stands before the first prompt and has the number `first`."""
 
-    def __init__(self) -> None:
-        self.root = Node(0, None)
-        self._nodes = {0: self.root}
+    def __init__(self, first: int = 0) -> None:
+        self.root = Node(first, None)
+        self._nodes = {first: self.root}
+
+    @property
+    def free(self) -> int:
+        """The number of the next message."""
+        return self.root.number + len(self._nodes)
 
     def add(self, parent: Node, text: str = "", message_id: int | None = None) -> Node:
         """Add a message below another; it is chosen among its siblings."""
-        node = Node(len(self._nodes), parent, text, message_id)
+        node = Node(self.free, parent, text, message_id)
         self._nodes[node.number] = node
         parent.children.append(node)
         parent.chosen = node

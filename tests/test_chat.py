@@ -7,10 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from jupyter_ssechat import Chat
+from jupyter_ssechat import Chat, Reply
+from jupyter_ssechat.chat import Asked
 from jupyter_ssechat.errors import AnswerFailed, BadInput, ConnectionFailed, Unauthorized
 from jupyter_ssechat.gateway.server import Gateway, close_embedded, embedded
-from jupyter_ssechat.message import Delta
+from jupyter_ssechat.message import Delta, Message
+from jupyter_ssechat.patches import Patch
 from jupyter_ssechat.upstream import Demo
 
 from .servers import Pause, Script, answer, chunk, finish, model_server
@@ -149,6 +151,116 @@ def test_regenerate_gives_a_sibling() -> None:
     again = chat.regenerate().wait()
     assert again.message_id == 3 and again.content == first.content
     assert [one["message_id"] for one in chat.branch()] == [1, 3]
+
+
+def test_an_answer_is_regenerated_by_its_id() -> None:
+    chat = Chat("demo", pace=0)
+    chat.ask("one")
+    chat.ask("two")
+    again = chat.regenerate(2, prompt="one").wait()
+    assert (again.message_id, again.prompt) == (5, "one")
+    assert [one["message_id"] for one in chat.branch()] == [1, 5]
+
+
+def test_an_answer_goes_on_by_its_id() -> None:
+    pause = Pause()
+    with model_server(Script([chunk(content="one"), pause]), answer(" two")) as server:
+        chat = Chat(server.url)
+        deltas = chat.stream("count")
+        next(deltas)
+        deltas.reply.stop()
+        reply = chat.resume(2, prompt="count").wait()
+        assert (reply.status, reply.content, reply.prompt) == ("finished", "one two", "count")
+        assert chat.head == reply.message_id == 2
+
+
+def test_the_conversation_goes_on_from_any_answer() -> None:
+    with model_server(answer("Hi"), answer("A"), answer("B"), answer("C")) as server:
+        chat = Chat(server.url)
+        for prompt in ("one", "two"):
+            chat.ask(prompt)
+        assert chat.head == 4
+        chat.go_to(2)
+        chat.ask("three")
+        assert [turn["content"] for turn in server.requests[-1]["messages"]] == ["one", "Hi", "three"]
+        chat.go_to(None)
+        chat.ask("four")
+        assert [turn["content"] for turn in server.requests[-1]["messages"]] == ["four"]
+
+
+def test_it_goes_on_from_nowhere_else_while_an_answer_streams() -> None:
+    reply = (chat := Chat("demo")).send("hello")
+    with pytest.raises(BadInput, match="still streaming"):
+        chat.go_to(None)
+    reply.stop()
+
+
+class Following:
+    """A follower that keeps what it was told, and the text of every answer."""
+
+    def __init__(self) -> None:
+        self.told: list[Asked | str] = []
+        self.views: list[Recorded] = []
+
+    def asked(self, asked: Asked) -> Recorded:
+        self.told.append(asked)
+        self.views.append(Recorded())
+        return self.views[-1]
+
+    def renewed(self) -> None:
+        self.told.append("renewed")
+
+
+class Recorded:
+    """A view that keeps the answer's document, and what else happened to it."""
+
+    def __init__(self) -> None:
+        self.message = Message()
+        self.events: list[str] = []
+
+    def begin(self, reply: Reply) -> None:
+        self.events.append("begin")
+
+    def ready(self, reply: Reply) -> None:
+        self.events.append("ready")
+
+    def push(self, patches: list[Patch]) -> None:
+        for patch in patches:
+            self.message.apply(patch)
+
+    def end(self, reply: Reply) -> None:
+        self.events.append(reply.status)
+
+    def close(self) -> None:
+        self.events.append("close")
+
+
+def test_a_follower_shows_every_answer_beside_the_view_it_was_asked_with() -> None:
+    chat, follower, own = Chat("demo", pace=0), Following(), Recorded()
+    chat.follow(follower)
+    reply = chat.send("hello", view=own).wait()
+    for view in (own, *follower.views):
+        assert view.message.content == reply.content
+        assert view.events == ["begin", "ready", "finished"]
+    reply.dismiss()
+    assert own.events[-1] == follower.views[0].events[-1] == "close"
+
+
+def test_a_follower_is_told_what_is_asked_and_where() -> None:
+    chat, follower = Chat("demo", pace=0), Following()
+    chat.follow(follower)
+    chat.ask("one")
+    chat.ask("two", edit=1)
+    chat.regenerate().wait()
+    chat.new()
+    chat.unfollow(follower)
+    chat.ask("three")
+    assert follower.told == [
+        Asked("completion", "one"),
+        Asked("edit_message", "two", 1),
+        Asked("regenerate", "two", 4),
+        "renewed",
+    ]
 
 
 def test_two_questions_at_once_are_answered_one_after_the_other() -> None:
