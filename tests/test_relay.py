@@ -111,6 +111,19 @@ def test_silence_is_none_and_nothing_is_lost_by_it() -> None:
     run(read())
 
 
+def test_others_have_their_turn_between_two_events_that_are_there_already() -> None:
+    async def main() -> None:
+        source, turns = Source(DEPTH), list[int]()
+        async with Relay(source.stream()) as relay:
+            await settled(lambda: source.closed.is_set())
+            for number in range(1, DEPTH + 1):
+                asyncio.get_running_loop().call_soon(turns.append, number)
+                assert await relay.take() == text(number)
+                assert turns[-1] == number
+
+    run(main())
+
+
 def test_leaving_ends_an_upstream_that_waits_and_returns_when_it_is_closed() -> None:
     async def read() -> None:
         source = Source(0)

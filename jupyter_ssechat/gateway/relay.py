@@ -36,6 +36,7 @@ class Relay:
             except TimeoutError:
                 return None
         else:
+            await asyncio.sleep(0)  # an answer in a hurry shall not outrun the news that its reader has left
             item = self._queue.get_nowait()
         if isinstance(item, Exception):
             raise item
