@@ -1,4 +1,5 @@
 /** Document → what a reader wants to know of an answer (protocols sections 1 and 6). */
+import { callsOf, isReplaced, type Part, stepsOf } from "./parts.ts";
 import { type Document, type Node, Text } from "./patches.ts";
 
 export type Status = "streaming" | "finished" | "stopped" | "filtered" | "failed" | "interrupted";
@@ -57,6 +58,21 @@ export class Message {
   /** The leaves whose texts, one after the other, are the answer. */
   get content(): Text[] {
     return this.#leaves("content", (type) => ANSWERS.has(type));
+  }
+
+  /** Searches, pages read, tips: what was done on the way, in its order. */
+  get steps(): Part[] {
+    return stepsOf(this.#document);
+  }
+
+  /** The calls of tools that the model asks for, as far as they have arrived. */
+  get calls(): Part[] {
+    return callsOf(this.#document);
+  }
+
+  /** Whether the server has taken its answer back, and put another text in its place. */
+  get replaced(): boolean {
+    return isReplaced(this.#document);
   }
 
   /**

@@ -3,6 +3,7 @@ import type { Clock } from "./clock.ts";
 import { copy } from "./copy.ts";
 import { make, makeButton, write } from "./dom.ts";
 import { hasText, joined, type Message } from "./message.ts";
+import { PartsView } from "./parts_view.ts";
 import type { Session } from "./session.ts";
 import { Figures, type Moment, phaseAt, StatusLine } from "./status.ts";
 import { Answer, ThinkingPanel } from "./transcript.ts";
@@ -10,6 +11,7 @@ import { Answer, ThinkingPanel } from "./transcript.ts";
 /** Clocks that run are looked at so often, in milliseconds. */
 const TICK = 250;
 const COPIED_FOR = 2_000;
+const REPLACED = "The server took its answer back and put this in its place:";
 
 export class View {
   readonly element = make("section", "root");
@@ -19,7 +21,10 @@ export class View {
   readonly #copy: HTMLButtonElement;
   readonly #problem = make("div", "problem", { role: "alert" });
   readonly #thinking = new ThinkingPanel();
+  readonly #steps = new PartsView();
+  readonly #replaced = make("div", "replaced");
   readonly #answer: Answer;
+  readonly #calls = new PartsView();
   readonly #body: HTMLElement;
   readonly #figures = new Figures();
   readonly #footer: HTMLElement;
@@ -39,7 +44,12 @@ export class View {
     write(this.#copy, "Copy");
     this.#copy.title = "Copy the answer";
     const bar = make("div", "bar", {}, this.#status.element, this.#stop, this.#resume);
-    this.#body = make("div", "body", {}, this.#thinking.element, this.#answer.element);
+    write(this.#replaced, REPLACED);
+    const texts = [this.#thinking, this.#steps, this.#answer, this.#calls].map(
+      (one) => one.element,
+    );
+    this.#body = make("div", "body", {}, ...texts);
+    this.#answer.element.before(this.#replaced);
     this.#footer = make("div", "footer", {}, this.#figures.element, this.#copy);
     this.element.append(bar, this.#problem, this.#body, this.#footer);
     this.#leave = session.store.subscribe(() => this.#schedule());
@@ -124,8 +134,11 @@ export class View {
     this.#thinking.show(thinking, thinks, !answered, seconds);
     this.#answer.show(content, message.status !== "streaming");
     this.#answer.element.hidden = !answered;
-    const empty = !answered && this.#thinking.element.hidden;
-    this.#body.hidden = empty || this.session.folded;
+    this.#replaced.hidden = !message.replaced;
+    this.#steps.show(message.steps);
+    this.#calls.show(message.calls);
+    const shown = [...this.#body.children].some((child) => !(child as HTMLElement).hidden);
+    this.#body.hidden = !shown || this.session.folded;
     this.element.dataset["folded"] = String(this.session.folded);
   }
 

@@ -142,6 +142,34 @@ describe("an answer as it streams", () => {
     );
     expect(find("answer").textContent).toBe("Let us talk of something else.");
     expect(root.dataset["status"]).toBe("filtered");
+    expect([find("replaced").textContent, visible(find("replaced"))]).toEqual([
+      "The server took its answer back and put this in its place:",
+      true,
+    ]);
+  });
+
+  it("has searches above it and calls of tools below, never as its text", () => {
+    open({
+      snapshot: standing({
+        content: "So.",
+        search_results: [{ title: "A", url: "https://a.example/" }],
+        tool_calls: [{ function: { name: "weather", arguments: "{}" } }],
+      }),
+    });
+    const { find } = render();
+    const shown = [...find("body").children].filter((child) => !(child as HTMLElement).hidden);
+    expect(shown.map(({ textContent }) => textContent)).toEqual([
+      "Search resultsA",
+      "So.",
+      "Tool call: weather{}",
+    ]);
+  });
+
+  it("may be nothing but calls of tools", () => {
+    const { find } = render();
+    expect(visible(find("body"))).toBe(false);
+    batch(1, set("response/tool_calls", [{ function: { name: "f", arguments: "" } }]));
+    expect([visible(find("body")), visible(find("answer"))]).toEqual([true, false]);
   });
 
   it("never becomes HTML, whatever the model writes", () => {
