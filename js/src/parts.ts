@@ -82,7 +82,10 @@ function sourcesOf(node: Node | undefined | (Node | undefined)[]): Source[] {
     .filter(({ title, url }) => title || url);
 }
 
-const objects = (node: Node | undefined | (Node | undefined)[]): Fields[] =>
-  Array.isArray(node) ? node.filter((one): one is Fields => one instanceof Map) : [];
+function objects(node: Node | undefined | (Node | undefined)[]): Fields[] {
+  const list: readonly (Node | undefined)[] = Array.isArray(node) ? node : [];
+  return list.filter((one) => one instanceof Map);
+}
+
 const leaf = (node: Node | undefined) => (node instanceof Text && node.length > 0 ? node : null);
 const string = (fields: Fields, name: string) => leaf(fields.get(name))?.toString() ?? "";

@@ -154,6 +154,7 @@ export class ThinkingPanel {
   readonly #summary: HTMLElement;
   readonly #title = make("span", "thinking-title");
   #toggled = false;
+  #wanted = false;
   #atBottom = true;
 
   constructor() {
@@ -168,6 +169,10 @@ export class ThinkingPanel {
     this.#summary.addEventListener("click", () => {
       this.#toggled = true;
     });
+    // Also without a click, as a search in the page does.
+    this.element.addEventListener("toggle", () => {
+      if (this.element.open !== this.#wanted) this.#toggled = true;
+    });
     const box = this.#transcript.element;
     box.tabIndex = 0;
     box.addEventListener("scroll", () => {
@@ -181,6 +186,7 @@ export class ThinkingPanel {
     this.element.hidden = !thinks && leaves.every((leaf) => leaf.length === 0);
     this.element.classList.toggle("ssechat-live", thinks);
     write(this.#title, thinkingTitle(thinks, seconds));
+    this.#wanted = open;
     if (!this.#toggled && this.element.open !== open) this.element.open = open;
     // Also without growth: what was written while it was not laid out could not be scrolled.
     if ((grew || thinks) && this.#atBottom) {

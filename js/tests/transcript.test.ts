@@ -152,6 +152,14 @@ describe("the thinking panel", () => {
     expect(panel.element.open).toBe(true);
   });
 
+  it("that a search in the page has opened stays open", () => {
+    panel.show(leaf(), false, false, 2);
+    panel.element.open = true;
+    panel.element.dispatchEvent(new Event("toggle"));
+    panel.show(leaf(), false, false, 2);
+    expect(panel.element.open).toBe(true);
+  });
+
   it("scrolls with the text only while the reader is at its end", () => {
     const text = new Text("a");
     panel.show([text], true, true, 1);

@@ -114,6 +114,20 @@ describe("an answer as it streams", () => {
     expect(find("thinking-title").textContent).toBe("Thought for 12 s");
   });
 
+  it("keeps the thinking as the reader has it, also when the answer goes on after a stop", () => {
+    const { find } = render();
+    const panel = find("thinking") as HTMLDetailsElement;
+    batch(1, think("hm"), say("So"), set("phase", "answering"));
+    panel.querySelector("summary")?.click();
+    panel.open = true;
+    batch(2, ...over("INCOMPLETE", "stopped"));
+    model.set("status", "stopped");
+    model.set("status", "streaming");
+    batch(3, set("phase", "connecting"));
+    batch(4, set("", flat({ thinking_content: "hm", content: "So it" })));
+    expect([panel.open, find("answer").textContent]).toEqual([true, "So it"]);
+  });
+
   it("keeps the text nodes that stand, also over a sync", () => {
     const { find } = render();
     batch(1, say("ab"));
