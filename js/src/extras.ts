@@ -27,6 +27,14 @@ class Emitter {
     this.#open.pop();
   }
 
+  openNode(scope: string): void {
+    this.startScope(scope);
+  }
+
+  closeNode(): void {
+    this.endScope();
+  }
+
   __addSublanguage(emitter: Emitter): void {
     this.#top.append(...emitter.root.childNodes);
   }
@@ -44,7 +52,9 @@ hljs.configure({ __emitter: Emitter } as object);
 export const highlight: Extras["highlight"] = (code, language) => {
   if (!hljs.getLanguage(language)) return null;
   const { _emitter } = hljs.highlight(code, { language, ignoreIllegals: true });
-  return [...(_emitter as unknown as Emitter).root.childNodes];
+  const { root } = _emitter as unknown as Emitter;
+  // Where it stumbles it ends early, and says nothing.
+  return root.textContent === code ? [...root.childNodes] : null;
 };
 
 export const typeset: Extras["typeset"] = (tex, display) => {

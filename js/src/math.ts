@@ -33,12 +33,13 @@ function enclosed(text: string, from: number, close: string, display: boolean): 
   return /[^\\]/.test(tex) ? { tex, display, end: at + close.length } : null;
 }
 
-/** No space inside the dollars, no digit after them: "$5 and $10" is money. */
+/** No space inside the dollars, no digit after them, no code between them: "$5 and $10" is money. */
 function dollars(text: string, from: number): Formula | null {
   const at = closing(text, from, "$");
   if (at <= from || /\s/.test(text[from] ?? "") || /\s/.test(text[at - 1] ?? "")) return null;
   if (/\d/.test(text[at + 1] ?? "")) return null;
-  return { tex: text.slice(from, at), display: false, end: at + 1 };
+  const tex = text.slice(from, at);
+  return tex.includes("`") ? null : { tex, display: false, end: at + 1 };
 }
 
 function closing(text: string, from: number, close: string): number {

@@ -17,6 +17,7 @@ const CONTAINERS: Record<string, Tag> = {
   tbody_open: "tbody",
   tr_open: "tr",
 };
+/** Their first letter tells where they begin; what stands in them only runs as its own letters ask. */
 const DIRECTED = new Set<Tag>(["blockquote", "ul", "p", "table"]);
 const HEADINGS: Record<string, Tag> = {
   h1: "h1",
@@ -37,16 +38,24 @@ export function nodesOf(tokens: readonly Token[]): HTMLElement[] {
   const open: HTMLElement[] = [root];
   for (const [index, token] of tokens.entries()) {
     const parent = open[open.length - 1] ?? root;
-    if (token.nesting > 0) open.push(parent.appendChild(container(token, tokens, index)));
+    if (token.nesting > 0) open.push(parent.appendChild(container(token, tokens, index, parent)));
     else if (token.nesting < 0) open.pop();
     else leaf(token, parent);
   }
   return [...root.children] as HTMLElement[];
 }
 
-function container(token: Token, tokens: readonly Token[], index: number): HTMLElement {
+function container(
+  token: Token,
+  tokens: readonly Token[],
+  index: number,
+  parent: HTMLElement,
+): HTMLElement {
   if (token.type === "heading_open") return make(HEADINGS[token.tag] ?? "h6", "heading", AUTO);
-  if (token.type === "list_item_open") return make("li", "item", AUTO);
+  if (token.type === "list_item_open") return make("li", "item");
+  if (token.type === "paragraph_open" && /^(?:LI|BLOCKQUOTE)$/.test(parent.nodeName)) {
+    return make("p", "md ssechat-p");
+  }
   if (token.type === "th_open" || token.type === "td_open") return cell(token);
   const element =
     token.type === "ordered_list_open" ? numbered(token) : made(CONTAINERS[token.type] ?? "div");
@@ -67,11 +76,7 @@ function numbered(token: Token): HTMLElement {
 
 function cell(token: Token): HTMLElement {
   const align = ALIGNMENT.exec(`${token.attrGet("style") ?? ""}`)?.[1];
-  return make(
-    token.type === "th_open" ? "th" : "td",
-    align ? `cell ssechat-${align}` : "cell",
-    AUTO,
-  );
+  return make(token.type === "th_open" ? "th" : "td", align ? `cell ssechat-${align}` : "cell");
 }
 
 /** The paragraphs that stand in the items of the list that begins at `index`. */
