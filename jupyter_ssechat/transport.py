@@ -366,11 +366,13 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
 
 
 def _content(body: object, headers: Mapping[str, str] | None) -> dict[str, Any]:
-    # ASCII escapes carry lone surrogates, which UTF-8 cannot.
+    # An id of an event may be any text; a header is bytes, and the WHATWG says which.
+    written: dict[str, str | bytes] = {name: value.encode() for name, value in (headers or {}).items()}
     if body is None:
-        return {"headers": headers or {}}
+        return {"headers": written}
+    # ASCII escapes carry lone surrogates, which UTF-8 cannot.
     content = json.dumps(body).encode("ascii")
-    return {"content": content, "headers": {"content-type": "application/json", **(headers or {})}}
+    return {"content": content, "headers": {"content-type": "application/json", **written}}
 
 
 def _secrets(headers: Mapping[str, str]) -> list[str]:

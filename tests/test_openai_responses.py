@@ -454,6 +454,23 @@ def test_events_that_come_again_after_a_take_up_are_dropped() -> None:
     assert (message.status, message.content) == ("finished", "abc")
 
 
+@pytest.mark.parametrize(("numbers", "lost"), [((0, 1, 2), True), ((0, 5, 10), False)])
+def test_an_event_that_is_left_out_after_a_take_up_is_a_failure_where_they_count(
+    numbers: tuple[int, ...], lost: bool
+) -> None:
+    reader = OpenAIResponses()
+    reader.called(Call(url=ENDPOINT))
+    start = event("created", response={"id": "r", "background": True}, sequence_number=numbers[0])
+    said = [delta(text, sequence_number=number) for text, number in zip("ab", numbers[1:], strict=True)]
+    patches = [patch for one in (start, *said) for patch in reader.feed(one)] + reader.finish()
+    call = reader.take_up(ENDPOINT)
+    assert call is not None
+    reader.called(call)
+    patches += reader.feed(delta("d", sequence_number=numbers[-1] + 2))
+    message = message_of(patches)
+    assert (message.content, message.status) == (("ab", "failed") if lost else ("abd", "streaming"))
+
+
 def test_numbers_that_do_not_count_lose_no_text() -> None:
     assert read(*(delta(text, sequence_number=0) for text in "abc")).content == "abc"
 

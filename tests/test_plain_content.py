@@ -232,6 +232,46 @@ def test_it_is_taken_up_after_the_last_id_and_what_is_replayed_is_dropped() -> N
     assert message.content == "abcdd"
 
 
+def taken_up(url: str, before: list[ServerSentEvent], after: list[ServerSentEvent]) -> Message:
+    reader, message = begun(url, *before)
+    call = reader.take_up(ENDPOINT)
+    assert call is not None
+    reader.called(call)
+    for one in after:
+        shown(reader.feed(one), message)
+    return message
+
+
+def test_an_end_that_bears_the_id_of_a_repeated_event_is_an_end() -> None:
+    again = [piece("a", "1"), piece("b", "2"), event("[DONE]", id="2")]
+    message = taken_up(f"{ENDPOINT}?message=x", [piece("a", "1"), piece("b", "2")], again)
+    assert (message.status, message.content) == ("finished", "ab")
+
+
+def test_a_server_that_forgets_the_last_id_and_counts_anew_is_shown_once() -> None:
+    before = [piece("a", "run1-1"), piece("b", "run1-2")]
+    again = [piece("a", "run2-1"), piece("b", "run2-2"), piece("c", "run2-3")]
+    assert taken_up(f"{ENDPOINT}?message=x", before, again).content == "abc"
+    other = taken_up(f"{ENDPOINT}?message=x", before, [piece("x", "run2-1")])
+    assert (other.status, other.content) == ("failed", "ab")
+    assert other.error is not None and other.error.type == "answer_differs"
+
+
+@pytest.mark.parametrize(
+    ("ids", "next"),
+    [
+        (("e-1", "e-2"), "e-3"),
+        (("1", "2"), "7"),
+        (("f3", "9a"), "c0"),
+        (("x7", "x3"), "x1"),
+        (("e-1",), "f-1"),
+    ],
+)
+def test_what_does_not_count_anew_goes_on(ids: tuple[str, ...], next: str) -> None:
+    before = [piece("a", id) for id in ids]
+    assert taken_up(f"{ENDPOINT}?message=x", before, [piece("a", next)]).content == "a" * len(ids) + "a"
+
+
 def test_without_ids_and_session_it_is_not_asked_for_twice() -> None:
     reader, _ = begun(f"{ENDPOINT}?message=x", piece("a"))
     assert reader.take_up(ENDPOINT) is None

@@ -185,6 +185,15 @@ def test_a_body_is_ascii_json_also_with_halves_of_a_character(echo: Echo) -> Non
     assert echo.requests[0].headers["content-type"] == "application/json"
 
 
+def test_the_id_of_an_event_may_be_any_text(echo: Echo) -> None:
+    async def main() -> None:
+        async with transport() as http:
+            await http.request("GET", f"{echo.url}/x", headers={"last-event-id": "événement 你好 7"})
+
+    run(main())
+    assert echo.requests[0].headers["last-event-id"].encode("latin-1").decode() == "événement 你好 7"
+
+
 def test_no_proxy_sees_what_is_for_this_machine(echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
     behind = Echo()
     for name in ("HTTP_PROXY", "ALL_PROXY"):

@@ -46,6 +46,7 @@ _FOR_THE_CLIENT = {
     "apply_patch_call",
     "mcp_approval_request",
 }
+LOST = "after the connection broke the model server left out a part of the answer; ask again for a whole one"
 _LONGEST_ID = 1024
 STREAMED = -1
 
@@ -116,6 +117,8 @@ class OpenAIResponses(Dialect):
         self._told = Told()
         # The number of the last event, and of the one after which this connection goes on.
         self._seq = self._floor = -1
+        # Whether they count without a gap, and whether another connection begins.
+        self._dense, self._connected = True, False
 
     def feed(self, event: ServerSentEvent) -> list[Patch]:
         """Translate one event; unknown ones are left out."""
@@ -124,8 +127,11 @@ class OpenAIResponses(Dialect):
         if not event.data.strip() or event.data.strip() == "[DONE]":
             return []
         fields = as_object(loads(event.data))
-        if self._ended or self._is_repeated(fields.get("sequence_number")):
+        number = _number(fields.get("sequence_number"))
+        if self._ended or 0 <= number <= self._floor:
             return []
+        if self._leaves_out(number):
+            return self._fail("text_lost", LOST)
         return self._translate(as_text(fields.get("type")).removeprefix("response."), fields)
 
     def finish(self) -> list[Patch]:
@@ -150,6 +156,7 @@ class OpenAIResponses(Dialect):
             self._told = Told.from_handle(self._from)
         self._cut = False
         self._floor = self._seq
+        self._connected = True
 
     @property
     def handle(self) -> dict[str, Any] | None:
@@ -173,11 +180,14 @@ class OpenAIResponses(Dialect):
 
     # -- reading --------------------------------------------------------------------------------------------
 
-    def _is_repeated(self, number: object) -> bool:
-        if _number(number) < 0:
-            return False
-        self._seq = max(self._seq, _number(number))
-        return _number(number) <= self._floor
+    def _leaves_out(self, number: int) -> bool:
+        """Note the number of an event; whether it is not the next one after a connection broke."""
+        gap = 0 <= self._seq < number - 1
+        lost = gap and self._connected and self._dense
+        if number >= 0:
+            self._seq, self._connected = max(self._seq, number), False
+        self._dense = self._dense and not gap
+        return lost
 
     def _translate(self, kind: str, fields: dict[str, Any]) -> list[Patch]:
         name, _, verb = kind.rpartition(".")

@@ -6,6 +6,7 @@ which nobody can tell from a broken connection: such an answer is cut, unless it
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -28,6 +29,7 @@ _ENDS = {"close", "done", "end", "complete"}
 _OPEN = {"wip", "streaming"}
 _NAMED = {"ready": "sessionId", "close": "status", "replace": "content", "replace_thinking": "content"}
 _REASONS = {"stop", "length", "tool_calls"}
+_NUMBERED = re.compile(r"(.*?)([0-9]{1,18})", re.S)
 _DIFFERS = "after the connection broke the model server began another answer; ask again for a whole one"
 
 
@@ -91,6 +93,7 @@ class PlainContent(Dialect):
     def __init__(self, *, continues: bool = False) -> None:
         self._call: Call | None = None
         self._last_id = ""
+        self._count = Count()
         self._heard: set[str] = set()
         self._heard_before: set[str] = set()
         self._told = {CONTENT: Told(), THINKING: Told()}
@@ -98,10 +101,13 @@ class PlainContent(Dialect):
 
     def feed(self, event: ServerSentEvent) -> list[Patch]:
         """Translate one event: a piece of text, an error, or an end."""
+        repeated = event.id in self._heard_before
         if event.id:
             self._last_id = event.id
             self._heard.add(event.id)
-        if self._ended or (event.id and event.id in self._heard_before):
+        if event.id and not repeated and not self._count.goes_on(event.id):
+            self._rewind()
+        if self._ended:
             return []
         if event.data.strip() == "[DONE]":
             return self._close(finished())
@@ -109,7 +115,8 @@ class PlainContent(Dialect):
             return self._close(failed(*_spoken(event.data)))
         if event.event in _ENDS:
             return self._end(as_object(loads(event.data)) if event.data.strip() else {})
-        if not event.data.strip():
+        # An end has no id of its own but that of the event before it, which may well be repeated.
+        if repeated or not event.data.strip():
             return []
         if (path := _REPLACED.get(event.event)) is not None:
             text = as_text(as_object(loads(event.data)).get("content"))
@@ -177,9 +184,13 @@ class PlainContent(Dialect):
         self._call = call
         self._heard_before |= self._heard
         self._heard = set()
+        self._count.connected()
         if not self._last_id:  # nothing tells where to go on: it begins from the start
-            for told in self._told.values():
-                told.rewind()
+            self._rewind()
+
+    def _rewind(self) -> None:
+        for told in self._told.values():
+            told.rewind()
 
     def take_up(self, endpoint: str) -> Call | None:
         """The same GET from the last id on, or in the session; none where the answer would be generated anew."""
@@ -214,6 +225,32 @@ class Told:
         self._text.parts.append(new)
         self._length += len(new)
         return new
+
+
+class Count:
+    """The ids of events where they count, ``<name><n>``: they tell whether a new connection goes on."""
+
+    def __init__(self) -> None:
+        self._last: tuple[str, int] | None = None
+        self._counts = False
+        self._connected = False
+
+    def connected(self) -> None:
+        """What comes now comes by another connection."""
+        self._connected = True
+
+    def goes_on(self, id: str) -> bool:
+        """Note a new id; False for the first one of a connection on which the counting began anew."""
+        found = _NUMBERED.fullmatch(id)
+        now = (found[1], int(found[2])) if found else None
+        last, self._last = self._last, now
+        connected, self._connected = self._connected, False
+        if last is None or now is None or last == now:
+            return True
+        if connected and self._counts:
+            return now[0] == last[0] and now[1] > last[1]
+        self._counts = self._counts or now == (last[0], last[1] + 1)
+        return True
 
 
 def _without_init(endpoint: str) -> str:
