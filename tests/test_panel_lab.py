@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from .jupyter_lab import Lab, Notebook
-from .servers import ModelServerForTests, Pause, Script, answer, chunk, model_server
+from .servers import ModelServerForTests, Pause, Script, answer, chunk, finish, model_server
 
 PANEL = """
 from jupyter_ssechat import Chat, ChatPanel
@@ -30,24 +32,16 @@ def ask(notebook: Notebook, prompt: str) -> None:
     notebook.do(box(notebook).press("Enter"))
 
 
-def turns(notebook: Notebook) -> list[list[str]]:
-    """The prompt, the answer and the answer's state of each turn that is shown."""
-    return notebook.js(
-        """[...document.querySelectorAll('.ssechat-panel .ssechat-turn')].map((turn) => [
-          turn.querySelector('.ssechat-prompt-text').innerText,
-          turn.querySelector('.ssechat-answer').innerText,
-          turn.querySelector('.ssechat-reply').dataset.status])"""
-    )
+TURNS = """[...document.querySelectorAll('.ssechat-panel .ssechat-turn')].map((turn) => [
+  turn.querySelector('.ssechat-prompt-text').innerText,
+  turn.querySelector('.ssechat-answer').innerText.trim(),
+  turn.querySelector('.ssechat-reply').dataset.status])"""
 
 
 def wait_for_turns(notebook: Notebook, *wanted: list[str]) -> None:
-    notebook.wait_until(
-        """JSON.stringify([...document.querySelectorAll('.ssechat-panel .ssechat-turn')].map((turn) => [
-          turn.querySelector('.ssechat-prompt-text').innerText,
-          turn.querySelector('.ssechat-answer').innerText.trim(),
-          turn.querySelector('.ssechat-reply').dataset.status])) === JSON.stringify(argument)""",
-        list(wanted),
-    )
+    """Wait until the panel rests and shows these prompts, answers and states."""
+    rests = "document.querySelector('.ssechat-panel').dataset.busy === 'false'"
+    notebook.wait_until(f"{rests} && JSON.stringify({TURNS}) === JSON.stringify(argument)", list(wanted))
 
 
 def test_a_conversation_is_led_by_the_keyboard(lab: Lab) -> None:
@@ -78,3 +72,143 @@ def test_a_conversation_is_led_by_the_keyboard(lab: Lab) -> None:
         wait_for_turns(notebook, ["What is 一?", "One 一 🎉", "stopped"], ["And 二?", "Two.", "finished"])
         assert notebook.errors == []
         assert notebook.strangers() == []
+
+
+def test_a_page_reloaded_in_mid_answer_and_a_second_view_show_all_there_is_once(lab: Lab) -> None:
+    words = [f"word{number} " for number in range(30)]
+    pauses = [Pause() for _ in words]
+    steps = [step for word, pause in zip(words, pauses, strict=True) for step in (chunk(content=word), pause)]
+    with model_server(answer("Before."), Script([*steps, finish()])) as server:
+        notebook = opened(lab, server)
+        ask(notebook, "first")
+        wait_for_turns(notebook, ["first", "Before.", "finished"])
+        ask(notebook, "count")
+        for pause in pauses[:10]:
+            pause.end()
+        notebook.wait_for_text(0, "word10")
+        notebook.save()
+        notebook.reload()
+        notebook.wait_for_text(0, "word10")
+        notebook.do(notebook.page.evaluate("jupyterapp.commands.execute('notebook:create-output-view')"))
+        for pause in pauses[10:]:
+            pause.end()
+        numbers = ",".join(str(number) for number in range(30))
+        whole = """(numbers) => [...document.querySelectorAll('.ssechat-panel')].filter((panel) =>
+          panel.innerText.match(/Before\\./g)?.length === 1 &&
+          [...panel.innerText.matchAll(/word(\\d+)/g)].map((found) => found[1]).join() === numbers &&
+          panel.querySelectorAll('.ssechat-reply[data-status=finished]').length === 2).length === 2"""
+        notebook.do(notebook.page.wait_for_function(whole, arg=numbers))
+        notebook.screenshot("panel-twice")
+        assert notebook.errors == []
+
+
+@pytest.mark.parametrize("kind", ["6.29", "7.4"])
+def test_stop_works_while_a_cell_holds_the_kernel(lab: Lab, kind: str) -> None:
+    pause = Pause()
+    with model_server(Script([chunk(content="One"), pause])) as server:
+        notebook = opened(lab, server, "import threading; over = threading.Event(); over.wait(20)", kind=kind)
+        ask(notebook, "x")
+        notebook.wait_for_text(0, "One")
+        notebook.start(1)
+        notebook.wait_until("context.session.kernel.status === 'busy'")
+        notebook.press(0, "Stop")
+        assert server.left.wait(5)
+        wait_for_turns(notebook, ["x", "One", "stopped"])
+        assert notebook.is_running(1)
+        notebook.interrupt()
+        notebook.wait_for_cell(1)
+
+
+def test_a_prompt_for_a_kernel_that_is_held_stays_in_the_box_until_it_is_taken(lab: Lab) -> None:
+    with model_server(answer("Fine.")) as server:
+        notebook = opened(lab, server, "import time\nfor _ in range(200): time.sleep(0.1)", kind="6.29")
+        notebook.start(1)
+        notebook.wait_until("context.session.kernel.status === 'busy'")
+        ask(notebook, "Are you there?")
+        notebook.wait_for_text(0, "The kernel is busy: it takes this when it is free")
+        assert notebook.do(box(notebook).input_value()) == "Are you there?"
+        notebook.interrupt()
+        wait_for_turns(notebook, ["Are you there?", "Fine.", "finished"])
+        assert notebook.do(box(notebook).input_value()) == ""
+
+
+def test_enter_of_an_input_method_does_not_send(lab: Lab) -> None:
+    with model_server(answer("好")) as server:
+        notebook = opened(lab, server)
+        notebook.do(box(notebook).focus())
+        cdp = notebook.do(notebook.page.context.new_cdp_session(notebook.page))
+        composing = {"selectionStart": 2, "selectionEnd": 2, "text": "ni"}
+        notebook.do(cdp.send("Input.imeSetComposition", composing))
+        enter = {"type": "rawKeyDown", "key": "Process", "code": "Enter", "windowsVirtualKeyCode": 229}
+        notebook.do(cdp.send("Input.dispatchKeyEvent", enter))
+        notebook.do(cdp.send("Input.dispatchKeyEvent", {**enter, "key": "Enter"}))
+        notebook.do(cdp.send("Input.insertText", {"text": "你"}))
+        assert notebook.do(box(notebook).input_value()) == "你"
+        notebook.do(box(notebook).press("Shift+Enter"))
+        notebook.do(notebook.page.keyboard.insert_text("好"))
+        assert (notebook.js(TURNS), server.requests) == ([], [])
+        notebook.do(box(notebook).press("Enter"))
+        wait_for_turns(notebook, ["你\n好", "好", "finished"])
+
+
+TALK = "document.querySelector('.ssechat-talk')"
+GAP = f"(talk => talk.scrollHeight - talk.scrollTop - talk.clientHeight)({TALK})"
+
+
+def test_it_scrolls_with_the_text_only_while_the_reader_is_at_the_end(lab: Lab) -> None:
+    pause = Pause()
+    lines = "".join(f"line {number}\n\n" for number in range(60))
+    with model_server(
+        Script([chunk(content=lines), pause, chunk(content=f"{lines}The end."), finish()])
+    ) as server:
+        notebook = opened(lab, server)
+        ask(notebook, "x")
+        notebook.wait_until(f"{TALK}.scrollTop > 200 && {GAP} < 24")
+        assert not notebook.has_button(0, "Jump to newest")
+        notebook.js(f"{TALK}.scrollTop = 100")
+        notebook.wait_until("!document.querySelector('.ssechat-jump').hidden")
+        pause.end()
+        notebook.wait_for_text(0, "The end.")
+        assert notebook.js(f"{TALK}.scrollTop") == 100
+        notebook.screenshot("panel-scrolled")
+        notebook.press(0, "Jump to newest")
+        notebook.wait_until(f"{GAP} < 24")
+        assert not notebook.has_button(0, "Jump to newest")
+
+
+LAYOUT = """
+import ipywidgets
+from jupyter_ssechat import Chat, ChatPanel
+panel = ChatPanel(Chat("demo", pace=0), layout={"height": "420px", "width": "280px"})
+text = ipywidgets.Textarea()
+ipywidgets.jslink((panel, "value"), (text, "value"))
+panel.send("Show me *code*, math and a table").wait()
+ipywidgets.HBox([panel, text])
+"""
+
+
+def test_it_has_its_place_in_a_layout_and_its_draft_is_linked(lab: Lab) -> None:
+    notebook = lab.notebook([LAYOUT])
+    notebook.run(0)
+    notebook.do(box(notebook).wait_for())
+    notebook.do(box(notebook).fill("a draft\nof two lines"))
+    linked = notebook.output_area(0).locator(".widget-textarea textarea")
+    notebook.wait_until(
+        "document.querySelector('.widget-textarea textarea').value === 'a draft\\nof two lines'"
+    )
+    notebook.do(linked.fill("the other way"))
+    notebook.wait_until("document.querySelector('.ssechat-draft').value === 'the other way'")
+    size = (
+        "(box => [box.width, box.height])(document.querySelector('.ssechat-panel').getBoundingClientRect())"
+    )
+    width, height = notebook.js(size)
+    assert width <= 280 and 400 <= height <= 420
+    notebook.screenshot("panel-narrow")
+    darken = "jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})"
+    notebook.do(notebook.page.evaluate(darken))
+    notebook.wait_until(
+        "document.body.dataset.jpThemeLight === 'false' && !document.querySelector('#jupyterlab-splash')"
+    )
+    notebook.screenshot("panel-narrow-dark")
+    notebook.do(notebook.page.evaluate(darken.replace("Dark", "Light")))
+    notebook.wait_until("document.body.dataset.jpThemeLight === 'true'")

@@ -98,7 +98,7 @@ export class Panel {
   }
 
   #add(turn: Turn): TurnView {
-    const prompt = new PromptView(this.conversation, turn.prompt);
+    const prompt = this.#prompt(turn);
     const answer = new AnswerView(this.conversation, turn.answer, this.clock);
     const element = make("div", "turn", {}, prompt.element, answer.element);
     const view = { element, prompt, answer };
@@ -108,10 +108,14 @@ export class Panel {
     return view;
   }
 
+  #prompt({ prompt }: Turn): PromptView {
+    return new PromptView(this.conversation, prompt, () => this.#composer.focus());
+  }
+
   /** Another version of the prompt or of the answer comes in the place of the one that is shown. */
   #replace(view: TurnView, turn: Turn): void {
     if (view.prompt.number !== turn.prompt.number) {
-      const prompt = new PromptView(this.conversation, turn.prompt);
+      const prompt = this.#prompt(turn);
       view.prompt.element.replaceWith(prompt.element);
       view.prompt = prompt;
     }

@@ -22,6 +22,8 @@ export class Draft {
       "data-lm-suppress-shortcuts": "true",
     });
     const area = this.element;
+    // JupyterLab takes line breaks and undo away from text areas in a cell; being the first here, we keep them.
+    area.addEventListener("beforeinput", (event) => event.stopImmediatePropagation());
     area.addEventListener("keydown", (event) => this.#press(event, meant));
     area.addEventListener("input", () => {
       this.grow();

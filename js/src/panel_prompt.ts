@@ -17,6 +17,8 @@ export class PromptView {
   constructor(
     private readonly conversation: Conversation,
     private readonly prompt: Turn["prompt"],
+    /** An edited prompt was sent: the reader goes on in the input box. */
+    private readonly goOn: () => void,
   ) {
     this.number = prompt.number;
     this.#bubble = make("div", "prompt-text", { dir: "auto" }, prompt.text);
@@ -61,16 +63,17 @@ export class PromptView {
     if (text === this.prompt.text) this.#close();
     else {
       this.conversation.ask("edit", { number: this.number, prompt: text }, (ok) => {
-        if (ok) this.#close();
+        if (ok) this.#close("sent");
       });
     }
   }
 
-  #close(): void {
+  #close(why: "sent" | "left" = "left"): void {
     const focused = this.#form?.contains(document.activeElement);
     this.#form?.remove();
     this.#form = null;
     this.#bubble.hidden = this.#row.hidden = false;
-    if (focused) this.#edit.focus({ preventScroll: true });
+    if (focused && why === "sent") this.goOn();
+    else if (focused) this.#edit.focus({ preventScroll: true });
   }
 }
