@@ -1,4 +1,4 @@
-/** Stop and Resume → the kernel, and if it cannot hear, the gateway itself. */
+/** What is pressed → the kernel, and if it cannot hear a Stop, the gateway itself. */
 import type { Clock } from "./clock.ts";
 import type { Status } from "./message.ts";
 import type { Action, FromKernel, Grant, ToKernel } from "./protocol.ts";
@@ -7,6 +7,14 @@ import type { Action, FromKernel, Grant, ToKernel } from "./protocol.ts";
 export const ACK_WITHIN = 300;
 /** After this the reader is told that nothing has come of it. */
 export const GIVE_UP_AFTER = 3_000;
+
+/** What the kernel is asked for, in words. */
+const ASKED: Record<Action, string> = {
+  stop: "stop the answer",
+  resume: "resume the answer",
+  regenerate: "answer once more",
+  edit: "ask the edited prompt",
+};
 
 /** Ask the gateway; rejects with one line when it refuses or cannot be reached. */
 export type RemoteStop = (grant: Grant, signal: AbortSignal) => Promise<void>;
@@ -20,7 +28,7 @@ interface Request {
   refusal: string;
 }
 
-/** The two controls of one answer; pressing twice is pressing once. */
+/** The controls of one answer; pressing twice is pressing once. */
 export class Controls {
   #request: Request | null = null;
   #grant: Grant | null = null;
@@ -46,7 +54,8 @@ export class Controls {
     this.#grant = grant;
   }
 
-  press(action: Action): void {
+  /** `prompt` goes with `edit`: what is to be asked instead. */
+  press(action: Action, prompt?: string): void {
     if (this.#request?.action === action) return;
     this.#clear();
     const id = `${action}-${Math.random().toString(36).slice(2)}`;
@@ -59,7 +68,7 @@ export class Controls {
     };
     this.#request = request;
     this.#lastId = id;
-    this.send({ type: action, id });
+    this.send({ type: action, id, ...(prompt !== undefined && { prompt }) });
     if (action === "stop") this.#later(ACK_WITHIN, () => this.#goAround(request));
     this.#later(GIVE_UP_AFTER, () => this.#giveUp(request));
     this.changed();
@@ -72,7 +81,7 @@ export class Controls {
       if (this.#request) this.#request.acceptedBy = "kernel";
     } else {
       this.#clear();
-      this.problem = message || `The kernel could not ${action} the answer.`;
+      this.problem = message || `The kernel could not ${ASKED[action]}.`;
     }
     this.changed();
   }
@@ -119,8 +128,9 @@ export class Controls {
 }
 
 function explain({ action, acceptedBy, refusal }: Request): string {
-  if (action === "resume") {
-    return acceptedBy ? "" : "Not resumed yet: the kernel has not answered, it may be busy.";
+  if (action !== "stop") {
+    const late = `The kernel has not answered yet, it may be busy; it was asked to ${ASKED[action]}.`;
+    return acceptedBy ? "" : late;
   }
   if (acceptedBy === "kernel") return "Stop was accepted, but the answer is still running.";
   if (acceptedBy === "gateway") {

@@ -14,7 +14,8 @@ export interface Snapshot {
   readonly document: JsonObject;
 }
 
-export type Action = "stop" | "resume";
+export const ACTIONS = ["stop", "resume", "regenerate", "edit"] as const;
+export type Action = (typeof ACTIONS)[number];
 
 /** How the view itself may call `stop_stream`; kept in memory, never in a synced trait. */
 export interface Grant {
@@ -47,7 +48,7 @@ export type ToKernel =
   | { readonly type: "hello"; readonly origin: string }
   | { readonly type: "sync"; readonly have: number }
   | { readonly type: "extras" }
-  | { readonly type: Action; readonly id: string };
+  | { readonly type: Action; readonly id: string; readonly prompt?: string };
 
 /** Custom messages come with the binary parts they have. */
 export type Callback = (value: unknown, buffers?: unknown) => void;
@@ -110,11 +111,12 @@ function readEnd({ seq, length, checksum }: Loose): FromKernel | null {
 }
 
 function readAck({ id, action, ok, message }: Loose): FromKernel | null {
-  if (typeof id !== "string" || (action !== "stop" && action !== "resume")) return null;
+  const known = ACTIONS.find((one) => one === action);
+  if (typeof id !== "string" || !known) return null;
   return {
     type: "ack",
     id,
-    action,
+    action: known,
     ok: ok === true,
     message: typeof message === "string" ? message : "",
   };

@@ -25,6 +25,7 @@ export class Session {
       ["change:status", () => this.store.setStatus(model.get("status"))],
       ["change:folded", () => this.store.notify()],
       ["change:label", () => this.store.notify()],
+      ["change:prompt", () => this.store.notify()],
     ];
     this.store.subscribe(() => this.controls.observe(this.store.message.status));
     for (const [name, handler] of this.#handlers) model.on(name, handler);
@@ -42,6 +43,11 @@ export class Session {
 
   get label(): string {
     return String(this.model.get("label") ?? "");
+  }
+
+  /** What was asked, where it can be asked anew from here; else "". */
+  get prompt(): string {
+    return String(this.model.get("prompt") ?? "");
   }
 
   close(): void {

@@ -26,6 +26,12 @@ const CONTINUED: Record<string, string> = {
   asked: "continued by asking",
   again: "asked anew",
 };
+const PENDING: Record<Action, string> = {
+  stop: "Stopping…",
+  resume: "Resuming…",
+  regenerate: "Asking again…",
+  edit: "Asking the edited prompt…",
+};
 const CLOCKED = new Set<Phase>(["connecting", "waiting", "answering", "reconnecting"]);
 
 export interface Moment {
@@ -47,7 +53,7 @@ export function phaseAt(message: Message, silence: number): Phase {
 
 /** What is announced: the state in words, without anything that runs. */
 export function stateText({ message, phase, pending }: Moment): string {
-  if (pending) return pending === "stop" ? "Stopping…" : "Resuming…";
+  if (pending) return PENDING[pending];
   if (message.cut) {
     return "Cut off at the token limit";
   }

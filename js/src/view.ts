@@ -1,16 +1,17 @@
 /** One session → one view of it; everything is drawn in animation frames. */
 import type { Clock } from "./clock.ts";
-import { copy } from "./copy.ts";
 import { make, makeButton, write } from "./dom.ts";
-import { hasText, joined, type Message } from "./message.ts";
+import { Footer } from "./footer.ts";
+import { hasText, type Message } from "./message.ts";
 import { PartsView } from "./parts_view.ts";
+import type { Text } from "./patches.ts";
+import { PromptEditor } from "./prompt_editor.ts";
 import type { Session } from "./session.ts";
-import { Figures, type Moment, phaseAt, StatusLine } from "./status.ts";
-import { Answer, ThinkingPanel } from "./transcript.ts";
+import { type Moment, phaseAt, StatusLine } from "./status.ts";
+import { Answer, ThinkingPanel, Transcript } from "./transcript.ts";
 
 /** Clocks that run are looked at so often, in milliseconds. */
 const TICK = 250;
-const COPIED_FOR = 2_000;
 const REPLACED = "The server took its answer back and put this in its place:";
 
 export class View {
@@ -18,19 +19,18 @@ export class View {
   readonly #status = new StatusLine();
   readonly #stop: HTMLButtonElement;
   readonly #resume: HTMLButtonElement;
-  readonly #copy: HTMLButtonElement;
   readonly #problem = make("div", "problem", { role: "alert" });
   readonly #thinking = new ThinkingPanel();
   readonly #steps = new PartsView();
   readonly #replaced = make("div", "replaced");
   readonly #answer: Answer;
+  readonly #raw = new Transcript("raw-text", "Answer as it was written");
   readonly #calls = new PartsView();
   readonly #body: HTMLElement;
-  readonly #figures = new Figures();
-  readonly #footer: HTMLElement;
+  readonly #editor: PromptEditor;
+  readonly #footer: Footer;
   #frame: (() => void) | null = null;
   #tick: (() => void) | null = null;
-  #uncopied: (() => void) | null = null;
   readonly #leave: () => void;
 
   constructor(
@@ -40,9 +40,6 @@ export class View {
     this.#answer = new Answer(clock);
     this.#stop = makeButton("stop", () => session.controls.press("stop"));
     this.#resume = makeButton("resume", () => session.controls.press("resume"));
-    this.#copy = makeButton("copy", () => this.#copyAnswer());
-    write(this.#copy, "Copy");
-    this.#copy.title = "Copy the answer";
     const bar = make("div", "bar", {}, this.#status.element, this.#stop, this.#resume);
     write(this.#replaced, REPLACED);
     const texts = [this.#thinking, this.#steps, this.#answer, this.#calls].map(
@@ -50,8 +47,19 @@ export class View {
     );
     this.#body = make("div", "body", {}, ...texts);
     this.#answer.element.before(this.#replaced);
-    this.#footer = make("div", "footer", {}, this.#figures.element, this.#copy);
-    this.element.append(bar, this.#problem, this.#body, this.#footer);
+    this.#answer.element.after(this.#raw.element);
+    this.#footer = new Footer(
+      session,
+      clock,
+      () => this.#editor.open(session.prompt),
+      () => this.#draw(),
+    );
+    this.#editor = new PromptEditor(
+      (prompt) => session.controls.press("edit", prompt),
+      () => this.#footer.focusEdit(),
+    );
+    const rows = [this.#body, this.#footer.element, this.#editor.element];
+    this.element.append(bar, this.#problem, ...rows);
     this.#leave = session.store.subscribe(() => this.#schedule());
     this.#draw();
   }
@@ -60,7 +68,7 @@ export class View {
     this.#leave();
     this.#frame?.();
     this.#tick?.();
-    this.#uncopied?.();
+    this.#footer.close();
     this.#answer.close();
     this.element.remove();
   }
@@ -74,14 +82,21 @@ export class View {
 
   #draw(): void {
     const moment = this.#moment();
+    const focused = document.activeElement;
     this.#drawFrame(moment);
     this.#status.show(moment);
     this.#drawButtons(moment);
+    this.#footer.show(moment);
     this.#drawBody(moment);
-    this.#figures.show(moment);
-    this.#copy.hidden = !hasText(moment.message.content);
-    this.#footer.hidden = this.#copy.hidden && !this.#figures.element.firstChild;
+    this.#keepFocus(focused);
     this.#keepTime(moment.message);
+  }
+
+  /** Where what had the focus has gone, the first button that is left has it. */
+  #keepFocus(focused: Element | null): void {
+    if (!this.element.contains(focused) || !focused?.closest("[hidden]")) return;
+    const buttons = [...this.element.querySelectorAll("button")];
+    buttons.find((button) => !button.closest("[hidden]"))?.focus({ preventScroll: true });
   }
 
   #moment(): Moment {
@@ -110,7 +125,6 @@ export class View {
     const live = message.status === "streaming";
     const cut = message.cut;
     const again = cut || ["stopped", "interrupted", "failed"].includes(message.status);
-    const hadFocus = document.activeElement === (live ? this.#resume : this.#stop);
     this.#stop.hidden = !live;
     this.#resume.hidden = live || !again;
     label(this.#stop, "Stop", "Stop the answer", pending === "stop");
@@ -120,7 +134,7 @@ export class View {
       cut ? "Continue the answer" : "Resume the answer",
       pending === "resume",
     );
-    if (hadFocus) (live ? this.#stop : this.#resume).focus({ preventScroll: true });
+    if (live) this.#editor.close();
     write(this.#problem, this.session.controls.problem);
     this.#problem.hidden = !this.session.controls.problem;
   }
@@ -132,14 +146,21 @@ export class View {
       message.status === "streaming" && !answered && (phase === "thinking" || hasText(thinking));
     const seconds = this.session.store.timing.thinking(message, this.clock.now());
     this.#thinking.show(thinking, thinks, !answered, seconds);
-    this.#answer.show(content, message.status !== "streaming");
-    this.#answer.element.hidden = !answered;
+    this.#drawAnswer(content, message.status !== "streaming");
     this.#replaced.hidden = !message.replaced;
     this.#steps.show(message.steps);
     this.#calls.show(message.calls);
     const shown = [...this.#body.children].some((child) => !(child as HTMLElement).hidden);
-    this.#body.hidden = !shown || this.session.folded;
-    this.element.dataset["folded"] = String(this.session.folded);
+    this.#body.hidden = !shown || this.#footer.folded;
+    this.element.dataset["folded"] = String(this.#footer.folded);
+  }
+
+  #drawAnswer(content: Text[], over: boolean): void {
+    const { raw } = this.#footer;
+    if (raw) this.#raw.show(content);
+    else this.#answer.show(content, over);
+    this.#answer.element.hidden = raw || !hasText(content);
+    this.#raw.element.hidden = !raw || !hasText(content);
   }
 
   #keepTime(message: Message): void {
@@ -147,13 +168,6 @@ export class View {
     this.#tick = null;
     if (message.status !== "streaming") return;
     this.#tick = this.clock.after(TICK, () => this.#schedule());
-  }
-
-  async #copyAnswer(): Promise<void> {
-    const done = await copy(joined(this.session.store.message.content));
-    write(this.#copy, done ? "Copied" : "Not copied");
-    this.#uncopied?.();
-    this.#uncopied = this.clock.after(COPIED_FOR, () => write(this.#copy, "Copy"));
   }
 }
 

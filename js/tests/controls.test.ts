@@ -177,9 +177,22 @@ describe("Resume", () => {
     clock.advance(GIVE_UP_AFTER);
     expect([controls.pending, controls.problem]).toEqual([
       null,
-      "Not resumed yet: the kernel has not answered, it may be busy.",
+      "The kernel has not answered yet, it may be busy; it was asked to resume the answer.",
     ]);
   });
+
+  it.each(["regenerate", "edit"] as const)(
+    "is like %s, which may be pressed after it",
+    (action) => {
+      controls.press("resume");
+      controls.press(action, action === "edit" ? "And b?" : undefined);
+      const prompt = action === "edit" ? { prompt: "And b?" } : {};
+      expect(sent.at(-1)).toEqual({ type: action, id: lastId(), ...prompt });
+      ack(true, "", action);
+      controls.observe("streaming");
+      expect([controls.pending, controls.problem]).toEqual([null, ""]);
+    },
+  );
 
   it("shows the kernel's reason when it refuses", () => {
     controls.press("resume");

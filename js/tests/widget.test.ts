@@ -274,12 +274,106 @@ describe("the buttons", () => {
     expect(buttons.map(({ textContent, title }) => [textContent, title])).toEqual([
       ["Stop", "Stop the answer"],
       ["Resume", "Resume the answer"],
+      ["Show", "Show the text here too"],
+      ["Raw", "The Markdown as it was written"],
       ["Copy", "Copy the answer"],
+      ["Edit", "Edit the prompt and ask again"],
+      ["Regenerate", "Answer the same prompt once more"],
+      ["Cancel", ""],
+      ["Send", ""],
     ]);
     for (const button of buttons) {
       expect([button.type, button.dataset["lmSuppressShortcuts"]]).toEqual(["button", "true"]);
     }
   });
+});
+
+describe("a view that is kept", () => {
+  const kept = { snapshot: standing({ status: "FINISHED", content: "**a**" }), status: "finished" };
+  const offered = (el: Element) =>
+    [...el.querySelectorAll("button")].filter(visible).map(({ textContent }) => textContent);
+  const draft = (el: Element) => el.querySelector("textarea") as HTMLTextAreaElement;
+  const type = (el: Element, text: string, key = "Enter") => {
+    draft(el).value = text;
+    draft(el).dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+  };
+
+  it("offers to ask anew only where the kernel has said what was asked", () => {
+    open(kept);
+    expect(offered(render().el)).toEqual(["Raw", "Copy"]);
+    open({ ...kept, prompt: "What is a?" });
+    expect(offered(render().el)).toEqual(["Raw", "Copy", "Edit", "Regenerate"]);
+    open({ prompt: "What is a?" });
+    expect(offered(render().el)).toEqual(["Stop"]);
+  });
+
+  it("asks for another answer, and hands the focus to Stop when it begins", () => {
+    open({ ...kept, prompt: "What is a?" });
+    const { find } = render();
+    find("again").focus();
+    find("again").click();
+    clock.paint();
+    expect(model.sent.at(-1)).toEqual({ type: "regenerate", id: expect.any(String) });
+    expect(find("state").textContent).toBe("Asking again…");
+    model.set("status", "streaming");
+    batch(8, set("", { response: {}, phase: "connecting", timing: {} }));
+    expect([find("state").textContent, document.activeElement]).toEqual([
+      "Connecting…",
+      find("stop"),
+    ]);
+  });
+
+  it("sends the edited prompt, and keeps the draft until the answer begins", () => {
+    open({ ...kept, prompt: "What is a?" });
+    const { el, find } = render();
+    find("edit").click();
+    expect([visible(find("editing")), draft(el).value]).toEqual([true, "What is a?"]);
+    expect(document.activeElement).toBe(draft(el));
+    type(el, "What is b?");
+    expect(model.sent.at(-1)).toMatchObject({ type: "edit", prompt: "What is b?" });
+    const { id } = model.sent.at(-1) as { id: string };
+    model.deliver({ type: "ack", id, action: "edit", ok: false, message: "no such turn" });
+    clock.paint();
+    expect([find("problem").textContent, draft(el).value]).toEqual(["no such turn", "What is b?"]);
+    model.set("status", "streaming");
+    batch(8, set("", { response: {}, phase: "connecting", timing: {} }));
+    expect(visible(find("editing"))).toBe(false);
+  });
+
+  it("sends no empty prompt, and gives the focus back when the reader gives it up", () => {
+    open({ ...kept, prompt: "What is a?" });
+    const { el, find } = render();
+    const before = model.sent.length;
+    find("edit").click();
+    type(el, " ");
+    type(el, "never mind", "Escape");
+    expect([model.sent.length, visible(find("editing"))]).toEqual([before, false]);
+    expect(document.activeElement).toBe(find("edit"));
+    find("edit").click();
+    expect(draft(el).value).toBe("What is a?");
+  });
+
+  it("that is folded shows its text when the reader asks for it", () => {
+    open({ ...kept, folded: true });
+    const { el, find, root } = render();
+    expect([visible(find("body")), offered(el)]).toEqual([false, ["Show", "Copy"]]);
+    find("show").click();
+    expect([visible(find("body")), root.dataset["folded"]]).toEqual([true, "false"]);
+    expect(find("show").getAttribute("aria-expanded")).toBe("true");
+    find("show").click();
+    expect(visible(find("body"))).toBe(false);
+  });
+});
+
+it("an answer is shown as it was written, and as Markdown again", () => {
+  const { find } = render();
+  batch(1, say("**a**"));
+  find("raw").click();
+  batch(2, say(" b"));
+  expect([find("raw-text").textContent, visible(find("answer"))]).toEqual(["**a** b", false]);
+  expect(find("raw").getAttribute("aria-pressed")).toBe("true");
+  find("raw").click();
+  expect([find("answer").textContent, visible(find("raw-text"))]).toEqual(["a b", false]);
 });
 
 describe("Copy", () => {
@@ -308,7 +402,7 @@ describe("Copy", () => {
       await vi.waitFor(() => expect(find("copy").textContent).toBe(said));
       expect(document.execCommand).toHaveBeenCalledWith("copy");
     }
-    expect(document.querySelector("textarea")).toBeNull();
+    expect(document.querySelector("textarea:not(.ssechat-draft)")).toBeNull();
   });
 });
 
