@@ -274,7 +274,11 @@ def test_whatever_an_upstream_raises_its_readers_learn_it(
 @pytest.mark.parametrize(
     ("steps", "kind", "said"),
     [
-        ((ConnectionFailed("nobody there"),), "connection_failed", "no answer from the model server: nobody there"),
+        (
+            (ConnectionFailed("nobody there"),),
+            "connection_failed",
+            "no answer from the model server: nobody there",
+        ),
         ((thinks("Hm"), ConnectionFailed("reset")), "upstream_interrupted", "resume to have it continued"),
         ((thinks("Hm"),), "upstream_interrupted", "resume to have it continued"),
         ((TimedOut("no answer within 60 s"),), "timeout", "no answer within 60 s"),
