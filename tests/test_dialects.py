@@ -411,6 +411,19 @@ def test_tool_calls_are_assembled_by_index() -> None:
     assert message.finish_reason == "tool_calls"
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"function": {"name": "f", "arguments": {"city": "東京", "days": [1, 2]}}},
+        {"type": "custom", "custom": {"name": "f", "input": '{"city":"東京","days":[1,2]}'}},
+    ],
+)
+def test_arguments_may_be_an_object_and_those_of_a_custom_tool_its_input(call: dict[str, Any]) -> None:
+    message = chat(chunk({"tool_calls": [{"index": 0, "id": "c", **call}]}), chunk({}, "tool_calls"))
+    function = {"name": "f", "arguments": '{"city":"東京","days":[1,2]}'}
+    assert [one["function"] for one in message.tool_calls] == [function]
+
+
 def test_the_older_function_call_is_a_tool_call() -> None:
     message = chat(
         chunk({"function_call": {"name": "f", "arguments": "{"}}),

@@ -205,8 +205,8 @@ class ToolCalls:
     def _one(self, call: dict[str, Any], default: int) -> list[Patch]:
         index = call.get("index")
         index = index if isinstance(index, int) else default
-        id, function = as_text(call.get("id")), as_object(call.get("function"))
-        name, arguments = as_text(function.get("name")), as_text(function.get("arguments"))
+        id, function = as_text(call.get("id")), as_object(call.get("function") or call.get("custom"))
+        name, arguments = as_text(function.get("name")), _arguments(function)
         place = self._places.get(index)
         # Some servers give every call the index 0: a new id is then a new call.
         if place is None or (id and self._calls[place]["id"] not in ("", id)):
@@ -232,6 +232,12 @@ class ToolCalls:
             "function": {"name": name, "arguments": arguments},
         }
         return [Patch(TOOL_CALLS, "APPEND", [call])]
+
+
+def _arguments(function: dict[str, Any]) -> str:
+    """What a tool is called with: text, of a custom tool too; some servers send the object itself, once."""
+    given = function.get("arguments", function.get("input"))
+    return dumps(given) if is_object(given) or is_list(given) else as_text(given)
 
 
 def _messages(request: Request, manners: Manners) -> list[dict[str, Any]]:
