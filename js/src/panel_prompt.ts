@@ -50,7 +50,7 @@ export class PromptView {
     write(send, "Send");
     write(cancel, "Cancel");
     const row = make("div", "row", {}, cancel, send);
-    this.#form = make("div", "editing", {}, draft.element, row);
+    this.#form = make("div", "rewording", {}, draft.element, row);
     this.#bubble.hidden = this.#row.hidden = true;
     this.element.append(this.#form);
     draft.text = this.prompt.text;
