@@ -8,10 +8,12 @@ import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from .deltas import DeltaStream
-from .errors import AnswerFailed, AnswerStopped
+from .errors import AnswerFailed, AnswerStopped, BadInput
 from .kernel import Kernel, kernel_of, open_route
 from .presentation import Presentation, note, show_history, show_text
 from .reply import Reply
@@ -24,6 +26,17 @@ CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 # Opens a reply; takes the keywords `view` and `on_delta` of `Chat.send`.
 Send = Callable[..., Reply]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a view that stays needs: the prompt it shows, and how to ask anew in the place of a reply.
+
+    `again` takes that reply, the prompt, and the keyword `view`.
+    """
+
+    prompt: str
+    again: Callable[..., Reply]
 
 
 class Cell(Protocol):
@@ -39,9 +52,17 @@ class Cell(Protocol):
         """Whether somebody may press a button while it runs."""
         ...
 
-    def run(self, send: Send, keep: Callable[[Reply], None], *, background: bool = False) -> None:
+    def run(
+        self,
+        send: Send,
+        keep: Callable[[Reply], None],
+        *,
+        background: bool = False,
+        kept: Kept | None = None,
+    ) -> None:
         """Show the reply that `send` opens; unless in the background, until it has ended.
 
+        With `kept` its view stays when it has finished, and can ask anew.
         Raises AnswerStopped after an interrupt, AnswerFailed for an answer that failed or was interrupted.
         """
         ...
@@ -69,17 +90,25 @@ class NotebookCell:
     def attended(self) -> bool:
         return self._kernel.attended
 
-    def run(self, send: Send, keep: Callable[[Reply], None], *, background: bool = False) -> None:
-        view = ChatView()
+    def run(
+        self,
+        send: Send,
+        keep: Callable[[Reply], None],
+        *,
+        background: bool = False,
+        kept: Kept | None = None,
+    ) -> None:
+        view = ChatView(prompt=kept.prompt if kept else "")
         open_route(view.comm)
-        presentation = Presentation(view, background=background, attended=self.attended)
+        presentation = Presentation(
+            view, background=background, attended=self.attended, kept=kept is not None
+        )
         try:
             reply = send(view=presentation)
         except BaseException:
             presentation.discard()
             raise
-        actions: dict[Action, Callable[[], object]] = {"stop": reply.ask_to_stop, "resume": reply.resume}
-        view.on_action(lambda action: actions[action]())
+        _Buttons(reply, view, presentation, kept)
         keep(reply)
         if not background:
             self._finish(reply, presentation)
@@ -113,13 +142,44 @@ class NotebookCell:
         show_history(messages)
 
 
+class _Buttons:
+    """What the buttons of a view do: always to the reply that it shows now."""
+
+    def __init__(self, reply: Reply, view: ChatView, presentation: Presentation, kept: Kept | None) -> None:
+        self._reply = reply
+        self._view = view
+        self._presentation = presentation
+        view.on_action(self._act)
+        if kept is not None:
+            view.on_ask(partial(self._ask, kept.again))
+
+    def _act(self, action: Action) -> None:
+        if action == "stop":
+            self._reply.ask_to_stop()
+        else:
+            self._reply.resume()
+
+    def _ask(self, again: Callable[..., Reply], prompt: str) -> None:
+        if not self._reply.done:
+            raise BadInput("the answer is still streaming; stop it, or wait for its end")
+        self._reply = again(self._reply, prompt, view=self._presentation)
+        self._view.prompt = prompt
+
+
 class Terminal:
     """A plain IPython terminal: the text as it arrives."""
 
     id = None
     attended = False
 
-    def run(self, send: Send, keep: Callable[[Reply], None], *, background: bool = False) -> None:
+    def run(
+        self,
+        send: Send,
+        keep: Callable[[Reply], None],
+        *,
+        background: bool = False,
+        kept: Kept | None = None,
+    ) -> None:
         deltas = DeltaStream()
         deltas.reply = send(on_delta=deltas.put)
         keep(deltas.reply)

@@ -23,7 +23,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_
 from IPython.core.magic_arguments import argument, magic_arguments
 from traitlets import Bool, Dict, Float, Int, TraitError, Unicode, validate
 
-from .cell import STOP_SECONDS, Send, cell_of
+from .cell import STOP_SECONDS, Kept, Send, cell_of
 from .chat import Chat
 from .consumer import shared_consumer
 from .deadlines import Deadlines
@@ -95,6 +95,9 @@ class ChatMagics(Magics):
     system = Unicode("", help="the system prompt").tag(config=True)
     thinking = Bool(True, help="whether to let the model think").tag(config=True)
     background = Bool(False, help="whether %%chat returns at once, as with --bg").tag(config=True)
+    keep_view = Bool(False, help="whether the view of a finished answer stays, with Regenerate and Edit").tag(
+        config=True
+    )
     pace = Float(
         1.0, min=0.0, max=1000.0, help="how the demo model waits: 1 like a real one, 0 not at all"
     ).tag(config=True)
@@ -150,16 +153,25 @@ class ChatMagics(Magics):
         images = self._images(options.image or [])
         turn = None if options.append or options.new else self._turn(chat)
         background = (options.bg or self.background) and self._cell.attended
+        place, asking = (self._name, self._cell.id or ""), _asking(options)
 
         def keep(reply: Reply) -> None:
             self._last = reply
-            if self._cell.id:
-                self._turns[self._name, self._cell.id] = Turn(prompt, images, reply)
+            if place[1]:
+                self._turns[place] = Turn(reply.prompt, images, reply)
             if options.out and self.shell is not None:
                 self.shell.user_ns[options.out] = reply
 
-        send = _sending(chat, prompt, images, turn, _asking(options))
-        self._cell.run(send, keep, background=background)
+        def again(reply: Reply, prompt: str, *, view: View) -> Reply:
+            fresh = _sending(chat, prompt, images, _standing(chat, reply, images), asking)(view=view)
+            keep(fresh)
+            return fresh
+
+        if turn is not None:
+            turn.reply.dismiss()
+        kept = Kept(prompt, again) if self.keep_view and self._cell.attended else None
+        send = _sending(chat, prompt, images, turn, asking)
+        self._cell.run(send, keep, background=background, kept=kept)
 
     def _images(self, names: list[str]) -> list[str]:
         """Pictures by the names of variables that hold them, or as files and addresses."""
@@ -416,10 +428,16 @@ def _sending(chat: Chat, prompt: str, images: list[str], turn: Turn | None, aski
     """How to send a cell: anew, as another answer to the same prompt, or as an edit of the turn."""
     if turn is None:
         return partial(chat.send, prompt, images=images, **asking)
-    turn.reply.dismiss()
     if (turn.prompt, turn.images) == (prompt, images):
         return partial(chat.regenerate, turn.reply, **asking)
     return partial(chat.send, prompt, images=images, edit=turn.reply.request_message_id, **asking)
+
+
+def _standing(chat: Chat, reply: Reply, images: list[str]) -> Turn:
+    """The turn of a reply whose view asks anew."""
+    if reply.session_id != chat.session_id or reply.message_id is None or reply.request_message_id is None:
+        raise BadInput("this answer is no part of the conversation; run its cell again")
+    return Turn(reply.prompt, images, reply)
 
 
 def _deadlines(seconds: dict[str, float | None]) -> Deadlines:

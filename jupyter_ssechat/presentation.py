@@ -30,16 +30,18 @@ class Presentation:
 
     A cell that waits settles its turn itself, before it ends; otherwise (`background`, or after a Resume) the
     consumer's thread does, which may only update what was displayed: so the Markdown has its place from
-    the start.
+    the start. A view that is `kept` never retires while somebody may press its buttons.
     """
 
-    def __init__(self, view: ChatView, *, background: bool, attended: bool) -> None:
+    def __init__(self, view: ChatView, *, background: bool, attended: bool, kept: bool = False) -> None:
         self._view = view
         self._attended = attended
+        self._kept = kept
         self._handle = _show({"application/vnd.jupyter.widget-view+json": _reference(view), **NOTHING})
         self._text = _show(NOTHING) if background else None
         self._retired = False
         view.on_hello(self._hello)
+        self._pages = 0
         self._origin: str | None = None
         self._reply: Reply | None = None
 
@@ -66,10 +68,12 @@ class Presentation:
 
     def settle(self, reply: Reply) -> None:
         """Show how it ended: the text as Markdown; the view retires, or folds where it is still of use."""
-        if reply.status in ("finished", "filtered") or not self._attended:
+        whole = reply.status in ("finished", "filtered")
+        if not self._attended or (whole and not self._kept):
             self._retire()
         else:
-            self._view.folded = True
+            # A page that was reloaded does not get the text below: there the view alone has it.
+            self._view.folded = self._pages < 2
         bundle = {"text/markdown": markdown(reply), "text/plain": plain(reply)}
         if self._text is None:
             self._text = _show(bundle, figures(reply))
@@ -97,6 +101,7 @@ class Presentation:
 
     def _hello(self, origin: str) -> None:
         self._origin = origin
+        self._pages += 1
         self._let_control()
 
     def _let_control(self) -> None:

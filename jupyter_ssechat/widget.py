@@ -14,12 +14,14 @@ import threading
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import anywidget
 import traitlets
 
+from .errors import BadInput
 from .message import Message
 from .patches import Document, Patch
 from .reply import Reply
@@ -29,7 +31,7 @@ Action = Literal["stop", "resume"]
 
 
 class ChatView(anywidget.AnyWidget):
-    """An answer as it arrives, with Stop and Resume.
+    """An answer as it arrives, with Stop and Resume, and where it has a `prompt` with Regenerate and Edit.
 
     `status` is one of the states of protocols section 6. `folded` hides the text where it stands beside the
     view already. Unknown keywords raise TypeError.
@@ -42,16 +44,20 @@ class ChatView(anywidget.AnyWidget):
     status = traitlets.Unicode("streaming", help="the state of the answer").tag(sync=True)
     folded = traitlets.Bool(False, help="whether the text is hidden").tag(sync=True)
     label = traitlets.Unicode("Chat answer", help="the accessible name").tag(sync=True)
+    prompt = traitlets.Unicode("", help="what was asked, where the view may ask it anew").tag(sync=True)
 
     def __init__(self, **traits: Any) -> None:
         unknown = [name for name in traits if not self.has_trait(name)]
         if unknown:
-            raise TypeError(f"ChatView has no {unknown[0]!r}; it has status, folded, label and layout")
+            raise TypeError(
+                f"ChatView has no {unknown[0]!r}; it has status, folded, label, prompt and layout"
+            )
         self._lock = threading.RLock()
         self._seq = 0
-        self._message = Message(Document({"response": {}, "phase": "connecting", "timing": {}}))
+        self._message = Message(Document(_empty()))
         self._reply: Reply | None = None
         self._on_action: Callable[[Action], object] | None = None
+        self._on_ask: Callable[[str], object] | None = None
         self._on_hello: Callable[[str], None] | None = None
         super().__init__(**traits)
         self.on_msg(self._received)
@@ -62,6 +68,10 @@ class ChatView(anywidget.AnyWidget):
     def on_action(self, callback: Callable[[Action], object]) -> None:
         """Call back when Stop or Resume is pressed; on whatever thread, so it must not block."""
         self._on_action = callback
+
+    def on_ask(self, callback: Callable[[str], object]) -> None:
+        """Call back with the prompt when Regenerate is pressed or an edited one is sent; it must not block either."""
+        self._on_ask = callback
 
     def on_hello(self, callback: Callable[[str], None]) -> None:
         """Call back with the page's origin when a browser opens the view."""
@@ -97,8 +107,10 @@ class ChatView(anywidget.AnyWidget):
             self.send({"type": "patches", "seq": self._seq, "patches": wire})
 
     def begin(self, reply: Reply) -> None:
-        """Show that the answer streams (again)."""
+        """Show that the answer streams (again); another reply takes the place of the one before."""
         with self._lock:
+            if self._reply not in (None, reply):
+                self.push([Patch("", "SET", {**_empty(), "continued": False})])
             self._reply = reply
             self.status = "streaming"
             self.folded = False
@@ -123,7 +135,11 @@ class ChatView(anywidget.AnyWidget):
                 with self._lock:
                     self.send({"type": "snapshot", **self._current()})
             case "stop" | "resume" as action:
-                self._act(action, data.get("id"))
+                self._answer(data, partial(self._act, action))
+            case "regenerate":
+                self._answer(data, partial(self._ask, self.prompt))
+            case "edit":
+                self._answer(data, partial(self._ask, data.get("prompt")))
             case "hello":
                 self._greet(data.get("origin"))
             case "extras":
@@ -142,11 +158,27 @@ class ChatView(anywidget.AnyWidget):
         with suppress(OSError):
             self.send({"type": "extras"}, buffers=[(STATIC / "extras.js").read_bytes()])
 
-    def _act(self, action: Action, request_id: Any) -> None:
+    def _act(self, action: Action) -> None:
+        if self._on_action is not None:
+            self._on_action(action)
+
+    def _ask(self, prompt: Any) -> None:
+        if self._on_ask is None or not isinstance(prompt, str):
+            raise BadInput("this view cannot ask anew; run its cell again")
+        self._on_ask(prompt)
+
+    def _answer(self, request: dict[str, Any], act: Callable[[], None]) -> None:
+        """Do what was pressed, and say whether it went well."""
         ok, said = True, ""
         try:
-            if self._on_action is not None:
-                self._on_action(action)
+            act()
         except Exception as error:
             ok, said = False, " ".join(str(error).split())
-        self.send({"type": "ack", "id": request_id, "action": action, "ok": ok, "message": said})
+        self.send(
+            {"type": "ack", "id": request.get("id"), "action": request["type"], "ok": ok, "message": said}
+        )
+
+
+def _empty() -> dict[str, Any]:
+    """The document of an answer that has not begun."""
+    return {"response": {}, "phase": "connecting", "timing": {}}

@@ -324,6 +324,46 @@ def test_the_same_cell_again_regenerates_and_a_changed_prompt_edits(newest: Kern
     assert value(newest, "reply.message_id") == "7"
 
 
+def test_a_kept_view_regenerates_and_edits_after_its_cell(each: Kernel) -> None:
+    each.run("%config ChatMagics.keep_view = True")
+    with model_server(answer("One."), answer("Two."), answer("Three."), answer("Four.")) as server:
+        use(each, server.url)
+        cell = each.run("%%chat -o reply\nWhat is a?", cell_id="a")
+        view = views(each)[-1]
+        assert (view.state["prompt"], view.state["folded"]) == ("What is a?", True)
+
+        def text() -> str:
+            return "".join(cell.data("text/markdown"))
+
+        assert (len(cell.outputs), text()) == (2, "One.")
+        view.send({"type": "regenerate", "id": "1"})
+        each.wait_until(lambda: text() == "Two.", what="the other answer stands")
+        assert value(each, "(reply.request_message_id, reply.message_id, reply.content)") == "(1, 3, 'Two.')"
+        view.send({"type": "edit", "id": "2", "prompt": "What is b?"})
+        each.wait_until(lambda: text() == "Three.", what="the answer to the edited prompt stands")
+        assert value(each, "(reply.request_message_id, reply.message_id)") == "(4, 5)"
+        assert (view.state["prompt"], view.state["folded"], view.closed) == ("What is b?", True, False)
+        assert [ack["ok"] for ack in view.of_type("ack")] == [True, True]
+
+        each.run("%%chat -o reply\nWhat is b?", cell_id="a")  # the cell's turn is the edited one
+        assert value(each, "(reply.request_message_id, reply.content)") == "(4, 'Four.')"
+        assert view.closed
+
+
+def test_a_kept_view_of_another_conversation_asks_nothing(newest: Kernel) -> None:
+    newest.run(f"{AT_ONCE}\n%config ChatMagics.keep_view = True")
+    newest.run("%%chat\nhello", cell_id="a")
+    view = views(newest)[-1]
+    newest.run("%chat new")
+    view.send({"type": "edit", "id": "1", "prompt": "x"})
+    newest.wait_until(lambda: bool(view.of_type("ack")), what="the view is answered")
+    [ack] = view.of_type("ack")
+    assert (ack["ok"], ack["message"]) == (
+        False,
+        "this answer is no part of the conversation; run its cell again",
+    )
+
+
 def test_without_a_cell_id_each_run_appends(newest: Kernel) -> None:
     newest.run(AT_ONCE)
     newest.run("%%chat -o reply\nhello")

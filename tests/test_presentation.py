@@ -240,11 +240,13 @@ def outputs(publisher: Any, monkeypatch: pytest.MonkeyPatch) -> Outputs:
 class Turn:
     """A turn of a cell whose reply has just begun."""
 
-    def __init__(self, reply: Reply, *, background: bool = False, attended: bool = True) -> None:
+    def __init__(
+        self, reply: Reply, *, background: bool = False, attended: bool = True, kept: bool = False
+    ) -> None:
         self.reply = reply
         self.view = ChatView()
         self.comm: Any = self.view.comm
-        self.presentation = Presentation(self.view, background=background, attended=attended)
+        self.presentation = Presentation(self.view, background=background, attended=attended, kept=kept)
         self.presentation.begin(reply)
         self.presentation.ready(reply)
         self.presentation.push([Patch("response/content", "APPEND", reply.content)])
@@ -287,6 +289,30 @@ def test_where_nobody_looks_the_view_goes_however_it_ended(
     assert outputs.views == []
     assert turn.comm.closed
     assert outputs.texts == [markdown(replies[way])]
+
+
+def test_a_view_that_is_kept_stays_folded_above_the_text(outputs: Outputs, replies: dict[str, Reply]) -> None:
+    turn = Turn(replies["finished"], kept=True).end()
+    turn.presentation.settle(replies["finished"])
+    assert (outputs.views, turn.view.folded) == ([turn.view.model_id], True)
+    assert outputs.texts == [markdown(replies["finished"])]
+
+
+def test_a_view_that_is_kept_goes_where_nobody_looks(outputs: Outputs, replies: dict[str, Reply]) -> None:
+    turn = Turn(replies["finished"], kept=True, attended=False).end()
+    turn.presentation.settle(replies["finished"])
+    assert (outputs.views, turn.comm.closed) == ([], True)
+
+
+@pytest.mark.parametrize("pages", [1, 2])
+def test_after_a_reload_the_view_stays_open_for_the_page_does_not_get_the_text(
+    pages: int, outputs: Outputs, replies: dict[str, Reply]
+) -> None:
+    turn = Turn(replies["stopped"])
+    for _ in range(pages):
+        greets(turn.comm)
+    turn.end().presentation.settle(replies["stopped"])
+    assert turn.view.folded is (pages == 1)
 
 
 def test_in_the_background_the_text_has_its_place_from_the_start(

@@ -319,6 +319,50 @@ def test_a_pressed_button_is_called_back_and_acknowledged(
     ]
 
 
+def test_regenerate_and_edit_ask_with_the_prompt(view: ChatView, browser: Browser) -> None:
+    asked: list[str] = []
+    view.prompt = "What is a?"
+    view.on_ask(asked.append)
+    browser.send({"type": "regenerate", "id": "1"})
+    browser.send({"type": "edit", "id": "2", "prompt": "What is b?"})
+    assert asked == ["What is a?", "What is b?"]
+    assert [(ack["id"], ack["action"], ack["ok"]) for ack in browser.custom("ack")] == [
+        ("1", "regenerate", True),
+        ("2", "edit", True),
+    ]
+
+
+@pytest.mark.parametrize("content", [{"type": "regenerate"}, {"type": "edit", "prompt": "x"}])
+def test_a_view_that_cannot_ask_says_so(content: dict[str, Any], browser: Browser) -> None:
+    browser.send({**content, "id": "1"})
+    [ack] = browser.custom("ack")
+    assert (ack["ok"], ack["message"]) == (False, "this view cannot ask anew; run its cell again")
+
+
+def test_a_prompt_that_is_no_text_is_refused(view: ChatView, browser: Browser) -> None:
+    asked: list[str] = []
+    view.on_ask(asked.append)
+    browser.send({"type": "edit", "id": "1", "prompt": None})
+    assert (asked, browser.custom("ack")[0]["ok"]) == ([], False)
+
+
+def test_another_reply_takes_the_place_of_the_one_before(view: ChatView, browser: Browser) -> None:
+    with Gateway(Demo(pace=0)) as gateway:
+        first = replying(view, gateway).wait(LONG)
+        shown = view.get_state()["snapshot"]["document"]
+        assert shown["response"]["content"] == first.content
+        second = replying(view, gateway)
+        assert second.wait(LONG).status == "finished"
+    resets = [
+        patch
+        for batch in browser.custom("patches")
+        for patch in batch["patches"]
+        if patch["p"] == "" and patch["v"].get("response") == {}
+    ]
+    assert len(resets) == 1
+    assert resets[0]["v"]["continued"] is False
+
+
 def test_a_button_whose_action_fails_is_acknowledged_with_the_reason_and_nothing_is_printed(
     view: ChatView, browser: Browser, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
