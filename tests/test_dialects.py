@@ -525,13 +525,23 @@ def test_chunks_may_come_under_any_name_of_an_event() -> None:
         assert (message.status, message.content) == ("finished", "a")
 
 
-def test_a_first_event_that_tells_no_dialect_leaves_the_one_that_is_expected() -> None:
-    stream = (
-        b'event: ping\ndata: {}\n\ndata: {"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}]}\n\n'
-    )
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b'data: {"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}]}\n\n',
+        b'data: {"v":"a","p":"response/content"}\n\ndata: {"v":"FINISHED","p":"response/status"}\n\n',
+    ],
+)
+def test_an_event_that_tells_no_dialect_decides_nothing(stream: bytes) -> None:
     body = Body(OpenAIChat(), or_else=True)
-    message = after(body.feed(stream) + body.finish())
+    message = after(body.feed(b"event: ping\ndata: {}\n\n" + stream) + body.finish())
     assert (message.status, message.content) == ("finished", "a")
+
+
+def test_an_event_that_tells_no_dialect_is_read_in_the_one_that_is_expected() -> None:
+    body = Body(OpenAIChat(), or_else=True)
+    message = after(body.feed(b'data: {"detail":"out of memory"}\n\ndata: [DONE]\n\n') + body.finish())
+    assert (message.status, message.error and message.error.message) == ("failed", "out of memory")
 
 
 @pytest.mark.parametrize("error", [{"detail": "out of memory"}, {"message": "out of memory", "code": 500}])

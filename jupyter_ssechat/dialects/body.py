@@ -75,13 +75,22 @@ class Body:
         """The milliseconds that the server asks to wait before a reconnect, None if it does not."""
         return self._decoder.retry
 
-    def _spoken_in(self, event: ServerSentEvent) -> Dialect:
+    def _first(self, event: ServerSentEvent) -> list[Patch]:
+        """Translate an event before which nothing has told the dialect; it may tell nothing either."""
+        if event.event == "message" and not event.data:
+            return []
         spoken = _told_by(event)
+        if spoken is None and self._expected is not None:
+            patches = self._expected.feed(event)
+            self._dialect = self._expected if patches else None
+            return patches
+        self._dialect = self._reader(spoken or DeepSeek)
+        return self._dialect.feed(event)
+
+    def _reader(self, spoken: type[Dialect]) -> Dialect:
         if self._expected is None:
-            return (spoken or DeepSeek)()
-        if spoken is None or isinstance(self._expected, spoken):
-            return self._expected
-        return spoken.reader(_UNKNOWN)
+            return spoken()
+        return self._expected if isinstance(self._expected, spoken) else spoken.reader(_UNKNOWN)
 
     def _ignore(self, event_name: str, comments: list[str]) -> ServerSentEvent:
         self._ignored.append((event_name, comments))
@@ -105,11 +114,7 @@ class Body:
                 self._dialect = self._expected or DeepSeek()
             return self._dialect.ignored(name, comments) if self._dialect else []
         self._on_event(event)
-        if self._dialect is None:
-            if event.event == "message" and not event.data:  # says nothing, so also not in which dialect
-                return []
-            self._dialect = self._spoken_in(event)
-        return self._dialect.feed(event)
+        return self._first(event) if self._dialect is None else self._dialect.feed(event)
 
     def _fail(self, error: StreamError) -> list[Patch]:
         self._broken = True
