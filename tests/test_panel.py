@@ -603,6 +603,23 @@ def test_what_a_page_asks_for_never_holds_up_the_thread_it_arrives_on() -> None:
     page.wait_until(lambda: len(page.custom("ack")) == 1)
 
 
+def test_questions_from_python_wait_for_the_answer_before_and_each_can_be_stopped() -> None:
+    pauses = [Pause(), Pause()]
+    with model_server(Script([chunk(content="One"), pauses[0]]), answer("Three")) as server:
+        panel = ChatPanel(Chat(server.url))
+        page = Page(panel)
+        panel.send("first")
+        panel.send("second")
+        third = panel.send("third")
+        page.wait_for(("first", "One", "streaming"), ("second", "", "streaming"), ("third", "", "streaming"))
+        page.ask("stop", number=page.number("answer", 1))
+        page.wait_until(lambda: page.turns[1:] == [("second", "", "stopped"), ("third", "", "streaming")])
+        page.ask("stop", number=page.number("answer", 0))
+        assert third.wait(LONG).content == "Three"
+        assert [turn["content"] for turn in server.requests[-1]["messages"]] == ["first", "One", "third"]
+        page.wait_for(("first", "One", "stopped"), ("second", "", "stopped"), ("third", "Three", "finished"))
+
+
 def test_how_a_page_may_stop_by_itself_is_told_and_never_saved() -> None:
     pause = Pause()
     with model_server(Script([chunk(content="One"), pause])) as server:

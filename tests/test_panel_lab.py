@@ -119,6 +119,19 @@ def test_stop_works_while_a_cell_holds_the_kernel(lab: Lab, kind: str) -> None:
         notebook.wait_for_cell(1)
 
 
+@pytest.mark.parametrize("kind", ["7.2", "7.4"])
+def test_a_conversation_goes_on_while_a_cell_runs(lab: Lab, kind: str) -> None:
+    with model_server(answer("Fine.", thinking=("Hm",))) as server:
+        notebook = opened(lab, server, "import threading; over = threading.Event(); over.wait(20)", kind=kind)
+        notebook.start(1)
+        notebook.wait_until("context.session.kernel.status === 'busy'")
+        ask(notebook, "Are you there?")
+        wait_for_turns(notebook, ["Are you there?", "Fine.", "finished"])
+        assert notebook.is_running(1)
+        notebook.interrupt()
+        notebook.wait_for_cell(1)
+
+
 def test_a_prompt_for_a_kernel_that_is_held_stays_in_the_box_until_it_is_taken(lab: Lab) -> None:
     with model_server(answer("Fine.")) as server:
         notebook = opened(lab, server, "import time\nfor _ in range(200): time.sleep(0.1)", kind="6.29")

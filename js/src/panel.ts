@@ -109,7 +109,10 @@ export class Panel {
   }
 
   #prompt({ prompt }: Turn): PromptView {
-    return new PromptView(this.conversation, prompt, () => this.#composer.focus());
+    return new PromptView(this.conversation, prompt, () => {
+      this.#composer.focus();
+      this.#scroll.toEnd();
+    });
   }
 
   /** Another version of the prompt or of the answer comes in the place of the one that is shown. */

@@ -13,7 +13,9 @@ export class Composer {
   readonly #draft: Draft;
   readonly #send: HTMLButtonElement;
   readonly #stop: HTMLButtonElement;
-  readonly #hint = make("div", "hint", { role: "status" });
+  readonly #hint = make("div", "hint", { id: `ssechat-${Math.random().toString(36).slice(2)}` });
+  /** What is worth an announcement; the rest is only there to be read. */
+  readonly #spoken = make("span", "spoken", { role: "status", "aria-live": "polite" });
   /** Enter was pressed while an answer streams. */
   #held = false;
 
@@ -43,7 +45,8 @@ export class Composer {
     write(this.#stop, "Stop");
     this.#stop.title = "Stop the answer";
     const box = make("div", "ask", {}, this.#draft.element, this.#send, this.#stop);
-    this.element = make("div", "composer", {}, box, this.#hint);
+    this.#draft.element.setAttribute("aria-describedby", this.#hint.id);
+    this.element = make("div", "composer", {}, box, this.#hint, this.#spoken);
   }
 
   focus(): void {
@@ -65,9 +68,11 @@ export class Composer {
     this.#stop.setAttribute("aria-disabled", String(stopping));
     if (hadFocus) (busy ? this.#stop : this.#send).focus({ preventScroll: true });
     if (!busy) this.#held = false;
-    write(this.#hint, waiting ? WAITS : this.#held ? HELD : busy ? BUSY : RESTS);
+    const urgent = waiting ? WAITS : this.#held ? HELD : "";
+    write(this.#hint, urgent || (busy ? BUSY : RESTS));
+    write(this.#spoken, urgent);
     this.#hint.hidden = disabled;
-    this.#hint.classList.toggle("ssechat-held", waiting || this.#held);
+    this.#hint.classList.toggle("ssechat-held", urgent !== "");
   }
 
   grow(): void {

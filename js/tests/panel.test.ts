@@ -93,7 +93,7 @@ describe("the conversation", () => {
 
   it("says in words what is going on, politely", () => {
     tell(1, 0, turn(1, "one"));
-    const spoken = one("spoken");
+    const spoken = one("reply").querySelector(".ssechat-spoken") as HTMLElement;
     expect([spoken.getAttribute("aria-live"), spoken.textContent]).toEqual([
       "polite",
       "Connecting…",
@@ -184,6 +184,7 @@ describe("the input box", () => {
     type("next");
     press("Enter");
     expect(one("hint").textContent).toMatch(/^Not sent yet/);
+    expect(one("composer").querySelector("[role=status]")?.textContent).toMatch(/^Not sent yet/);
     expect(model.asked.map((message) => message.type)).not.toContain("send");
     expect(box().value).toBe("next");
     finish(2, 1);
