@@ -151,10 +151,10 @@ def document(cells: Sequence[str]) -> dict[str, Any]:
 
 
 class Line:
-    """A TCP line to a port of loopback that can be cut and mended; while it is cut, nobody gets through."""
+    """A TCP line to a server on loopback that can be cut and mended; while it is cut, nobody gets through."""
 
-    def __init__(self, target: int) -> None:
-        self._target = target
+    def __init__(self, url: str) -> None:
+        self._target = urlsplit(url).port
         self._whole = True
         self._pipes: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
