@@ -15,7 +15,7 @@ export class Boxes {
 
   /** Show this as the block of that number, all before it being there; returns what stands there. */
   put(number: number, fresh: HTMLElement): HTMLElement {
-    return place(this.#box(number), number % BOX, fresh) as HTMLElement;
+    return place(this.#box(number), this.at(number), fresh) as HTMLElement;
   }
 
   /** Show this very node as the block of that number. */

@@ -3,9 +3,9 @@ import { LONGEST_FORMULA } from "./math.ts";
 import { isClosed, type References } from "./parser.ts";
 
 /** A paragraph is cut from this length on, in units of UTF-16. */
-export const LONG = 1_200;
+export const LONG = 320;
 /** How far from the end it is tried, one after the other. */
-const FROM_END = [64, 256, 700];
+const FROM_END = [48, 120, 250];
 /** A gap between words, or between two Chinese characters. */
 const GAP = /(?<=\S)(?=\s+\S)|(?<=\p{Script=Han})(?=\p{Script=Han})/gu;
 

@@ -27,8 +27,8 @@ interface OpenPart {
   readonly element: HTMLElement;
   /** Stands before the rest of the block when it is parsed. */
   readonly prefix: string;
-  /** How many children are sealed, and the text they were made from. */
-  kept: number;
+  /** The last child that is sealed, and the text they all were made from. */
+  kept: Node | null;
   source: string;
   /** Of a list: whether its items stand apart, and whether one has a paragraph to show it. */
   apart: boolean;
@@ -305,11 +305,11 @@ export class Markdown {
     const fresh = this.#nodeOf(own, (known?.source ?? "") + source, begun);
     const nodes = [...fresh.childNodes];
     const open = known ?? this.#begin(kind, fresh, own);
-    for (const [index, node] of nodes.entries()) {
-      const standing = place(open.element, open.kept + index, node);
-      if (standing instanceof HTMLElement) this.finish(standing, false);
+    for (const node of nodes) {
+      const at = open.kept ? open.kept.nextSibling : open.element.firstChild;
+      open.kept = place(open.element, at, node);
+      if (open.kept instanceof HTMLElement) this.finish(open.kept, false);
     }
-    open.kept += nodes.length;
     open.source += source;
     this.#open = open;
     return open;
@@ -320,7 +320,7 @@ export class Markdown {
     const standing = this.#boxes.at(this.#number);
     const element = standing?.nodeName === shell.nodeName ? standing : shell;
     if (element === shell) this.#boxes.replace(this.#number, shell);
-    return { kind, element, prefix: prefixOf(own[0]), kept: 0, source: "", ...TOGETHER };
+    return { kind, element, prefix: prefixOf(own[0]), kept: null, source: "", ...TOGETHER };
   }
 
   /** Draw what may still change. */
@@ -379,7 +379,15 @@ export class Markdown {
       this.#boxes.put(this.#number + index + (open ? 1 : 0), node);
     }
     this.#boxes.truncate(this.#number + (open ? Math.max(1, nodes.length) : nodes.length));
-    for (let number = this.#number; ; number++) {
+    if (tokens.some(asksForMore)) this.#finishTail(open);
+  }
+
+  #finishTail(open: OpenPart | null): void {
+    const first = open ? (open.kept?.nextSibling ?? open.element.firstChild) : null;
+    for (let node: Node | null = first; node; node = node.nextSibling) {
+      if (node instanceof HTMLElement) this.finish(node, !this.#ended);
+    }
+    for (let number = this.#number + (open ? 1 : 0); ; number++) {
       const element = this.#boxes.at(number);
       if (!element) return;
       this.finish(element, !this.#ended);
@@ -403,6 +411,11 @@ export class Markdown {
     const blocks = topBlocks(this.#parse(this.#tail, noReferences()));
     return blocks.length === 1 && blocks[0]?.type === "paragraph";
   }
+}
+
+/** Whether something can be done for what is made of it: for code, and formulas. */
+function asksForMore({ type, children }: Token): boolean {
+  return type === "formula" || type === "fence" || (children?.some(asksForMore) ?? false);
 }
 
 /** Where a line begins. */

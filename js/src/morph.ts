@@ -1,8 +1,7 @@
 /** A tree that stands, a newer one → the same tree with as few changes as can be. */
 
-/** Have one child at this index be equal to `fresh`; returns the node that stands there now. */
-export function place(parent: Node, index: number, fresh: Node): Node {
-  const at = parent.childNodes[index];
+/** Have this child, or a new last one for null, be equal to `fresh`; returns the one that stands now. */
+export function place(parent: Node, at: Node | null, fresh: Node): Node {
   if (!at) return parent.appendChild(fresh);
   if (at === fresh) return at;
   if (grown(at, fresh)) return at;
@@ -10,9 +9,9 @@ export function place(parent: Node, index: number, fresh: Node): Node {
   return fresh;
 }
 
-/** Make the children from index `from` on equal to `fresh`; nodes that need not change stay. */
-export function morph(parent: Node, from: number, fresh: readonly Node[]): void {
-  let at: ChildNode | null = parent.childNodes[from] ?? null;
+/** Make the children after `kept`, or all for null, equal to `fresh`; nodes that need not change stay. */
+export function morph(parent: Node, kept: Node | null, fresh: readonly Node[]): void {
+  let at: ChildNode | null = kept ? kept.nextSibling : parent.firstChild;
   for (const node of fresh) {
     const standing: Node = at && grown(at, node) ? at : node;
     if (!at) parent.appendChild(node);
@@ -35,7 +34,7 @@ function grown(standing: Node, fresh: Node): boolean {
   if (!(standing instanceof Element && fresh instanceof Element)) return false;
   if (standing.nodeName !== fresh.nodeName || !sameAttributes(standing, fresh)) return false;
   // A formula that is typeset is told by its source.
-  if (!standing.hasAttribute("data-tex")) morph(standing, 0, [...fresh.childNodes]);
+  if (!standing.hasAttribute("data-tex")) morph(standing, null, [...fresh.childNodes]);
   return true;
 }
 
