@@ -38,7 +38,7 @@ class Request:
     `options` are fields for the server; temperature, max_tokens, stop and reasoning_effort are put into the
     words of its wire, all others are sent as they are. When an answer `continues`, `thinking_so_far` and
     `content_so_far` are the text that stands, and `handle` is what its server calls it. With `prefill` the last
-    turn is the beginning of the answer.
+    turn is the beginning of the answer. Where it `only_grows`, its reader cannot take back what was shown.
     """
 
     turns: tuple[Turn, ...]
@@ -51,6 +51,7 @@ class Request:
     content_so_far: str = ""
     handle: Mapping[str, Any] | None = None
     prefill: bool = False
+    only_grows: bool = False
 
     @property
     def prompt(self) -> str:

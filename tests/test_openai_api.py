@@ -591,11 +591,21 @@ def test_silence_in_mid_stream_is_a_timeout_that_is_told() -> None:
 
 
 def test_text_that_is_replaced_cannot_be_taken_back_and_is_an_error() -> None:
+    recalled = [{"v": "No", "p": "response/content"}, {"v": "Yes"}, {"v": "FINISHED", "p": "response/status"}]
+    with model_server(Script(recalled)) as server, Caller(ModelServer(server.url, model="m")) as caller:
+        data = data_of(caller.bytes())
+        whole = caller.asking().choices[0].message
+    assert data[-2]["error"]["type"] == "text_replaced"
+    assert whole.content == "Yes"
+
+
+def test_a_tag_that_only_closes_stands_in_a_stream_and_tells_thinking_in_a_whole_answer() -> None:
     script = Script([chunk(content="I think"), chunk(content=" so.</think>Yes"), finish(), DONE])
     with gateway_to(script) as (caller, _):
         data = data_of(caller.bytes())
         whole = caller.asking().choices[0].message
-    assert data[-2]["error"]["type"] == "text_replaced"
+    said = "".join(one["choices"][0]["delta"].get("content", "") for one in data[:-1])
+    assert (said, data[-2]["choices"][0]["finish_reason"]) == ("I think so.</think>Yes", "stop")
     assert (whole.reasoning_content, whole.content) == ("I think so.", "Yes")
 
 

@@ -63,6 +63,11 @@ class OpenAIChat(Dialect):
         return Call(url=endpoint, body=body)
 
     @classmethod
+    def reader(cls, request: Request) -> OpenAIChat:
+        """An object to read the answer with; one that only grows cannot become thinking when a tag closes."""
+        return cls(continues=request.only_grows or (request.continues and bool(request.content_so_far)))
+
+    @classmethod
     def speaks(cls, event: ServerSentEvent, data: object) -> bool:
         """Chunks have an ``object`` or ``choices``, whatever their event is called; errors stand in an ``error``."""
         fields = as_object(data)

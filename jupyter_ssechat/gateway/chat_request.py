@@ -39,6 +39,7 @@ def chat_request(body: ChatCompletion, fields: Mapping[str, Any]) -> Request:
         system="\n\n".join(_text(message) for message in messages[:leading]) or None,
         thinking=thinking,
         options={name: value for name, value in fields.items() if name not in left_out},
+        only_grows=bool(body.stream),
     )
 
 
