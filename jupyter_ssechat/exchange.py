@@ -35,7 +35,7 @@ _ADVICE = {
     404: "; check the address and the model's name (-m MODEL)",
     429: "; wait a while and run the cell again",
 }
-_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found", 429: "rate_limit_reached"}
+TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found", 429: "rate_limit_reached"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,7 +265,7 @@ def refusal(answer: Answer, discretion: Discretion) -> UpstreamError:
     advice = _ADVICE.get(answer.status, "") if wait is None else f"; it asks to wait {wait:.0f} s"
     return UpstreamError(
         f"the model server answered {answer.status}: {said}{advice}",
-        type=_TYPES.get(answer.status, "upstream_error"),
+        type=TYPES.get(answer.status, "upstream_error"),
         status=answer.status,
         retry_after=wait,
     )

@@ -8,7 +8,9 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from jupyter_ssechat import exchange
 from jupyter_ssechat.gateway.metrics import API, ERRORS, OTHER, Metrics, Outcome
+from jupyter_ssechat.gateway.openai_error import not_whole
 from jupyter_ssechat.gateway.server import Gateway
 from jupyter_ssechat.patches import Patch
 from jupyter_ssechat.upstream import Demo
@@ -126,6 +128,16 @@ def test_the_time_to_the_first_token_is_taken_once_from_the_beginning(metrics: M
 def test_a_known_error_is_counted_by_its_type(metrics: Metrics, kind: str) -> None:
     metrics.open_stream("chat").end("failed", kind)
     assert read(metrics, "errors_total", kind) == 1
+
+
+def test_what_our_own_files_name_an_error_is_known() -> None:
+    assert {
+        *exchange.TYPES.values(),
+        not_whole(None).type,
+        "text_replaced",
+        "text_lost",
+        "answer_differs",
+    } <= ERRORS
 
 
 def test_what_strangers_name_an_error_is_no_label(metrics: Metrics) -> None:

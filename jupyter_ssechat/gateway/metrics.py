@@ -29,6 +29,7 @@ SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 OTHER = "other"
 ERRORS = frozenset(
     {
+        "answer_differs",
         "authentication_error",
         "body_too_large",
         "connection_failed",
@@ -42,17 +43,22 @@ ERRORS = frozenset(
         "invalid_request_error",
         "no_model",
         "not_an_event_stream",
+        "not_found",
         "overloaded_error",
+        "permission_error",
         "rate_limit_error",
         "rate_limit_exceeded",
         "rate_limit_reached",
         "redirected",
         "server_error",
         "stream_error",
+        "text_lost",
+        "text_replaced",
         "timeout",
         "undecodable_body",
         "upstream_error",
         "upstream_interrupted",
+        "upstream_stopped",
     }
 )
 """The types of errors that are counted by name; all others are counted as OTHER."""
