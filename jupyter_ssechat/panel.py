@@ -91,8 +91,8 @@ class ChatPanel(anywidget.AnyWidget):
             raise TypeError(f"send() takes the prompt, a text, not {type(prompt).__name__}")
         return self.chat.send(prompt, **options)
 
-    def _tell(self, message: dict[str, Any]) -> None:
-        super().send(message)
+    def _tell(self, message: dict[str, Any], buffers: list[bytes] | None = None) -> None:
+        super().send(message, buffers=buffers)
 
     def on_reply(self, callback: OnReply, remove: bool = False) -> None:
         """Call back with each reply that has ended, on a thread of its own; `remove` takes the callback back.
@@ -151,6 +151,8 @@ class ChatPanel(anywidget.AnyWidget):
                 self._conversation.sync(message.get("number"))
             elif kind == "hello" and isinstance(origin := message.get("origin"), str):
                 self._conversation.greet(origin)
+            elif kind == "extras":  # once per page, when code or a formula is first shown
+                self._tell({"type": "extras"}, [(STATIC / "extras.js").read_bytes()])
             elif kind in ACTIONS:
                 self._tell({"type": "ack", **self._done(kind, message)})
 

@@ -36,10 +36,12 @@ class Heard(Recording):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.more = threading.Condition()
+        self.buffers: list[bytes] = []
         super().__init__(*args, **kwargs)
 
-    def publish_msg(self, *args: Any, **kwargs: Any) -> None:
+    def publish_msg(self, *args: Any, buffers: list[bytes] | None = None, **kwargs: Any) -> None:
         with self.more:
+            self.buffers += buffers or []
             super().publish_msg(*args, **kwargs)
             self.more.notify_all()
 
@@ -71,6 +73,10 @@ class Page:
     @property
     def sent(self) -> list[tuple[str, Any]]:
         return self._comm.sent
+
+    @property
+    def buffers(self) -> list[bytes]:
+        return self._comm.buffers
 
     def custom(self, kind: str) -> list[dict[str, Any]]:
         found = [data["content"] for _, data in list(self.sent) if data.get("method") == "custom"]
@@ -633,6 +639,14 @@ def test_how_a_page_may_stop_by_itself_is_told_and_never_saved() -> None:
         assert control["token"] not in json.dumps(panel.get_state(), default=str)
         page.ask("stop", number=page.number("answer"))
         page.wait_for(("x", "One", "stopped"))
+
+
+def test_the_heavy_part_is_handed_to_a_page_that_asks_for_it() -> None:
+    panel = ChatPanel(Chat("demo", pace=0))
+    page = Page(panel)
+    page.send({"type": "extras"})
+    page.wait_until(lambda: page.custom("extras") == [{"type": "extras"}])
+    assert page.buffers == [(STATIC / "extras.js").read_bytes()]
 
 
 def test_only_a_text_is_sent() -> None:

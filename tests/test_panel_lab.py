@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -225,3 +226,65 @@ def test_it_has_its_place_in_a_layout_and_its_draft_is_linked(lab: Lab) -> None:
     notebook.screenshot("panel-narrow-dark")
     notebook.do(notebook.page.evaluate(darken.replace("Dark", "Light")))
     notebook.wait_until("document.body.dataset.jpThemeLight === 'true'")
+
+
+AXE = Path(__file__).parents[1] / "js" / "node_modules" / "axe-core" / "axe.min.js"
+BROKEN = """async () => {
+  const { violations, passes } = await axe.run({ include: [['.ssechat-panel']] }, { resultTypes: ['violations'] });
+  if (passes.length < 10) return ['axe-core found too little to look at'];
+  return violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html} ${node.failureSummary}`));
+}"""
+TEXT = (
+    "# Heading\n\nSome **bold** text and `code`:\n\n```python\nprint('hello')\n```\n\n"
+    "And $x^2$.\n\nשלום is right to left."
+)
+
+
+def look(notebook: Notebook, name: str) -> None:
+    """Take a picture, and let axe-core find nothing wrong."""
+    notebook.screenshot(name)
+    assert notebook.do(notebook.page.evaluate(BROKEN)) == []
+
+
+def test_axe_finds_nothing_wrong_while_it_streams_and_afterwards_in_light_and_dark(lab: Lab) -> None:
+    first, last = Pause(), Pause()
+    begun = Script(
+        [
+            chunk(reasoning_content="Let me think. 让我想一想。"),
+            first,
+            chunk(content=TEXT),
+            last,
+            finish("length"),
+        ]
+    )
+    refused = Script(status=400, body={"error": {"message": "no such model"}})
+    with model_server(begun, answer("Again."), refused) as server:
+        notebook = opened(lab, server)
+        notebook.do(notebook.page.evaluate(AXE.read_text()))
+        ask(notebook, "Tell me of שלום,\n你好 and 🎉")
+        notebook.wait_for_text(0, "Let me think.")
+        look(notebook, "panel-thinking")
+        first.end()
+        notebook.wait_for_text(0, "right to left")
+        notebook.wait_until(
+            "document.querySelector('.ssechat-panel math') && document.querySelector('.ssechat-panel pre span[class]')"
+        )
+        ask(notebook, "next question")
+        notebook.wait_for_text(0, "Not sent yet")
+        look(notebook, "panel-answering")
+        last.end()
+        notebook.wait_for_text(0, "Cut off at the token limit")
+        look(notebook, "panel-cut")
+        notebook.press(0, "Regenerate")
+        wait_for_turns(notebook, ["Tell me of שלום,\n你好 and 🎉", "Again.", "finished"])
+        notebook.do(box(notebook).press("Enter"))
+        notebook.wait_for_text(0, "no such model")
+        notebook.do(notebook.output_area(0).get_by_role("button", name="Edit").last.click())
+        for theme in ("Dark", "Light"):
+            change = "jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab %s'})"
+            notebook.do(notebook.page.evaluate(change % theme))
+            notebook.wait_until(
+                "document.body.dataset.jpThemeLight === argument", str(theme == "Light").lower()
+            )
+            notebook.wait_until("!document.querySelector('#jupyterlab-splash')")
+            look(notebook, f"panel-{theme.lower()}")

@@ -9,7 +9,8 @@ import {
   type Turn,
   type Turns,
 } from "./conversation_protocol.ts";
-import { readMessage } from "./protocol.ts";
+import { loaderOfPage } from "./extras_loader.ts";
+import { type Callback, readMessage } from "./protocol.ts";
 import { PATIENCE, Store } from "./store.ts";
 
 /** A kernel that has not answered for so long is said to be busy. */
@@ -60,7 +61,8 @@ export class Conversation {
   #request: Request | null = null;
   #alarms: { busy: (() => void) | null; gap: (() => void) | null } = { busy: null, gap: null };
   #listeners = new Set<() => void>();
-  readonly #handlers: [string, (value: unknown) => void][];
+  readonly #handlers: [string, Callback][];
+  readonly #withdraw: () => void;
 
   constructor(
     private readonly model: PanelModel,
@@ -69,7 +71,7 @@ export class Conversation {
   ) {
     const changed = () => this.#notify();
     this.#handlers = [
-      ["msg:custom", (value) => this.#receive(value)],
+      ["msg:custom", (value, buffers) => this.#receive(value, buffers)],
       ["change:conversation", () => this.#open()],
       ...["value", "busy", "label", "placeholder", "disabled"].map((name): [string, () => void] => [
         `change:${name}`,
@@ -79,6 +81,7 @@ export class Conversation {
     for (const [name, handler] of this.#handlers) model.on(name, handler);
     this.#open();
     this.#send({ type: "hello", origin: location.origin });
+    this.#withdraw = loaderOfPage().offer(() => this.#send({ type: "extras" }));
     // What was sent before this view could hear is lost.
     this.#send({ type: "sync" });
     for (const { answer } of this.turns) this.#missed(answer.number);
@@ -166,6 +169,7 @@ export class Conversation {
 
   close(): void {
     for (const [name, handler] of this.#handlers) this.model.off(name, handler);
+    this.#withdraw();
     this.#alarms.busy?.();
     this.#alarms.gap?.();
     for (const answer of this.#answers.values()) answer.close();
@@ -181,8 +185,8 @@ export class Conversation {
     if (turns && turns.seq >= this.#have) this.#take(turns, []);
   }
 
-  #receive(value: unknown): void {
-    if (!isObject(value)) return;
+  #receive(value: unknown, buffers: unknown): void {
+    if (loaderOfPage().take(value, buffers) || !isObject(value)) return;
     if (value["type"] === "turns") this.#follow(readTurns(value));
     else if (value["type"] === "problem") {
       this.problem = String(value["message"] ?? "");
