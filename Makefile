@@ -30,7 +30,7 @@ bench: .venv/.test $(BUNDLE) ## run the benchmarks; prints a table and JSON
 	$(BIN)/python -m benchmarks $(EXTRA_ARGS)
 
 pictures: browser .venv/.test $(BUNDLE) kernels ## take the pictures of the README anew
-	SSECHAT_SHOTS=docs $(BIN)/pytest tests/test_notebook.py -k demo
+	SSECHAT_SHOTS=docs $(BIN)/pytest tests/pictures.py
 
 reference: .venv/.test ## write the pages of docs/ that are made from the code
 	$(BIN)/python scripts/reference.py
