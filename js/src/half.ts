@@ -83,7 +83,7 @@ class Completion {
       return;
     }
     const inside = body.replace(/`+$/, "");
-    if (inside.trim()) this.#out += `${run}${inside.includes("`") ? `${inside} ` : inside}${run}`;
+    if (inside.trim()) this.#out += `${run}${inside}${run}`;
     this.#at = this.text.length;
   }
 
@@ -104,7 +104,7 @@ class Completion {
       this.#keep(1);
       return;
     }
-    const tex = body.replace(/[\s$\\]+$/, "");
+    const tex = body.replace(/[\s$\\]+$/, "").trimStart();
     if (tex) this.#out += `${HALF_FORMULA[0]}${tex}${HALF_FORMULA[1]}`;
     this.#at = this.text.length;
   }

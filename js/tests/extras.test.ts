@@ -7,7 +7,7 @@ const CODES: [string, string][] = [
     "python",
     "@d\nasync def f(x: int) -> str:\n    '''doc'''\n    return f\"{x!r} <b>&amp;</b>\"  # 好 🎉\n",
   ],
-  ["javascript", "const x = `a${1 + y(() => <b>hi</b>)}`; /re[/]x/g // end"],
+  ["javascript", "const x = `a$" + "{1 + y(() => <b>hi</b>)}`; /re[/]x/g // end"],
   ["html", "<script>let x = '<img onerror=1>'</script><style>a { b: c }</style>"],
   ["bash", 'for f in *; do echo "$f"; done <<EOF\nx\nEOF'],
   ["json", '{"a": [1, null, "x"]'],

@@ -4,6 +4,41 @@ import { atOnce, cutAnywhere, inPieces, nastyLongText, nastyText } from "./nasty
 
 const RUNS = Number(process.env["RUNS"] ?? 400);
 const SEED = 20260;
+/** Every kind of block, most of them next to each other. */
+const FIXED = `# A *b*
+好的，**粗体** 🎉 [l](https://e.org "t") \`c\` $x_1$ $5
+- a
+- [x] b **c
+
+  d
+1. e
+   \`\`\`py
+   f
+   \`\`\`
+> q
+lazy
+| h | i |
+|---|:-:|
+| \`|\` | ~~j~~ |
+para
+---
+\`\`\`js
+k()
+\`\`
+\`\`\`
+$$
+y
+$$
+[r][s] ![p](https://e.org/p)
+
+[s]: https://e.org
+"two
+lines"
+    not code
+
+    code
+***
+end <b>&amp;`;
 const PATIENCE = 600_000;
 
 describe("a document in pieces", () => {
@@ -42,6 +77,27 @@ describe("a document in pieces", () => {
         }),
         { numRuns: RUNS / 4, seed: SEED },
       );
+    },
+    PATIENCE,
+  );
+
+  it(
+    "does so at every place of a fixed text",
+    () => {
+      for (let at = 0; at <= FIXED.length; at++) {
+        expect(inPieces([FIXED.slice(0, at), FIXED.slice(at)])).toBe(atOnce(FIXED));
+      }
+    },
+    PATIENCE,
+  );
+
+  it(
+    "does so when each beginning of it is all there is",
+    () => {
+      for (let at = 0; at <= FIXED.length; at++) {
+        const text = FIXED.slice(0, at);
+        expect(inPieces(text.match(/[\s\S]{1,9}/g) ?? [])).toBe(atOnce(text));
+      }
     },
     PATIENCE,
   );
