@@ -6,12 +6,14 @@ import { copy } from "./copy.ts";
 import { make, makeButton, write } from "./dom.ts";
 import { hasText, joined } from "./message.ts";
 import { Switcher } from "./panel_switcher.ts";
+import { PartsView } from "./parts_view.ts";
 import { Figures, type Moment, phaseAt, StatusLine } from "./status.ts";
 import { Answer, ThinkingPanel } from "./transcript.ts";
 
 /** Clocks that run are looked at so often, in milliseconds. */
 const TICK = 250;
 const COPIED_FOR = 2_000;
+const REPLACED = "The server took its answer back and put this in its place:";
 const RESUMABLE = new Set(["stopped", "interrupted", "failed"]);
 
 export class AnswerView {
@@ -19,7 +21,10 @@ export class AnswerView {
   readonly number: number;
   readonly #answer: LiveAnswer;
   readonly #thinking = new ThinkingPanel();
+  readonly #steps = new PartsView();
+  readonly #replaced = make("div", "replaced", {}, REPLACED);
   readonly #text: Answer;
+  readonly #calls = new PartsView();
   readonly #status = new StatusLine();
   readonly #figures = new Figures();
   readonly #problem = make("div", "problem", { role: "alert" });
@@ -87,7 +92,16 @@ export class AnswerView {
     const buttons = [this.#switcher.element, this.#copy, this.#again, this.#stop, this.#resume];
     const row = make("div", "row", {}, ...buttons);
     const foot = make("div", "foot", {}, this.#status.element, this.#figures.element, row);
-    const body = make("div", "said", {}, this.#thinking.element, this.#text.element);
+    const body = make(
+      "div",
+      "said",
+      {},
+      this.#thinking.element,
+      this.#steps.element,
+      this.#replaced,
+      this.#text.element,
+      this.#calls.element,
+    );
     const attributes = { "aria-label": "Answer" };
     return make("article", "reply", attributes, body, this.#problem, foot);
   }
@@ -140,6 +154,9 @@ export class AnswerView {
     this.#thinking.show(thinking, thinks, !answered, seconds);
     this.#text.show(content, !live);
     this.#text.element.hidden = !answered;
+    this.#replaced.hidden = !message.replaced;
+    this.#steps.show(message.steps);
+    this.#calls.show(message.calls);
   }
 
   #drawButtons({ message, pending }: Moment, live: boolean): void {

@@ -312,6 +312,18 @@ describe("an answer", () => {
     expect(model.last("stop")).toMatchObject({ number: 4 });
   });
 
+  it("shows what it has beside its text: calls of tools, and that it was taken back", () => {
+    tell(1, 0, turn(1, "one"));
+    const call = { id: "1", type: "function", function: { name: "weather", arguments: "{}" } };
+    batch(2, 1, set("response/tool_calls", [call]));
+    expect(one("part").textContent).toContain("weather");
+    expect(isVisible(one("replaced"))).toBe(false);
+    const fragments = [{ type: "TEMPLATE_RESPONSE", content: "Let us talk of something else." }];
+    batch(2, 2, set("response/status", "CONTENT_FILTER"), set("response/fragments", fragments));
+    expect(isVisible(one("replaced"))).toBe(true);
+    expect(one("answer").textContent?.trim()).toBe("Let us talk of something else.");
+  });
+
   it("is copied as it was written", async () => {
     const written = vi.fn(async () => {});
     vi.stubGlobal("navigator", { clipboard: { writeText: written } });
