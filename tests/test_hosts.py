@@ -31,8 +31,11 @@ def site(lab_server: LabServer, request: pytest.FixtureRequest, tmp_path: Path) 
         each.close()
 
 
+RICH = "**Two**: $x^2$\n\n```python\nfor each in x: pass\n```\n"
+
+
 def lead_a_conversation(site: Site, begun: Pause, held: Pause) -> None:
-    """Ask in a panel whose first answer waits twice: it streams, is stopped, and the next one comes whole."""
+    """Ask in a panel whose first answer waits twice: it streams, is stopped, and the next comes with all its art."""
     box = site.page.get_by_role("textbox", name="Message")
     site.wait_for(box)
     site.do(box.fill("What is 一?"))
@@ -47,6 +50,8 @@ def lead_a_conversation(site: Site, begun: Pause, held: Pause) -> None:
     site.do(box.fill("And 二?"))
     site.do(box.press("Enter"))
     site.wait_for(site.page.locator(".ssechat-reply[data-status=finished] strong", has_text="Two"))
+    site.wait_for(site.page.locator("math"))
+    site.wait_for(site.page.locator(".ssechat-hl-keyword", has_text="for"))
     assert site.count("One 一 🎉") == 1
     assert site.errors == []
 
@@ -61,7 +66,7 @@ def test_voila_shows_a_panel_that_streams_and_stops(site: OpenSite, tmp_path: Pa
     begun, held = Pause(), Pause()
     first = Script([begun, chunk(content="One 一 🎉"), held])
     with (
-        model_server(first, answer("**Two**.")) as server,
+        model_server(first, answer(RICH)) as server,
         voila(tmp_path, [PANEL.format(url=server.url)]) as host,
     ):
         lead_a_conversation(site(host), begun, held)
@@ -80,7 +85,7 @@ def test_marimo_shows_a_panel_that_streams_and_stops(site: OpenSite, tmp_path: P
     begun, held = Pause(), Pause()
     first = Script([begun, chunk(content="One 一 🎉"), held])
     with (
-        model_server(first, answer("**Two**.")) as server,
+        model_server(first, answer(RICH)) as server,
         marimo(tmp_path, MARIMO_PANEL.format(url=server.url)) as host,
     ):
         page = site(host)
