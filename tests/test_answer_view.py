@@ -209,6 +209,7 @@ def test_a_kept_view_regenerates_and_edits_and_the_text_stands_once(lab: Lab) ->
         notebook.screenshot("kept-editing")
         notebook.do(box.press("Enter"))
         notebook.wait_until("shown(1).split('Three.').length === 2 && !shown(1).includes('Two')")
+        notebook.do(box.wait_for(state="hidden"))
         notebook.screenshot("kept-edited")
         notebook.press(1, "Show")
         notebook.wait_until("shown(1).split('Three.').length === 3")

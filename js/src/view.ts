@@ -29,6 +29,7 @@ export class View {
   readonly #body: HTMLElement;
   readonly #editor: PromptEditor;
   readonly #footer: Footer;
+  #began = false;
   #frame: (() => void) | null = null;
   #tick: (() => void) | null = null;
   readonly #leave: () => void;
@@ -60,7 +61,11 @@ export class View {
     );
     const rows = [this.#body, this.#footer.element, this.#editor.element];
     this.element.append(bar, this.#problem, ...rows);
-    this.#leave = session.store.subscribe(() => this.#schedule());
+    this.#leave = session.store.subscribe(() => {
+      // A short answer may begin and end between two frames.
+      this.#began ||= session.store.message.status === "streaming";
+      this.#schedule();
+    });
     this.#draw();
   }
 
@@ -134,7 +139,8 @@ export class View {
       cut ? "Continue the answer" : "Resume the answer",
       pending === "resume",
     );
-    if (live) this.#editor.close();
+    if (this.#began) this.#editor.close();
+    this.#began = false;
     write(this.#problem, this.session.controls.problem);
     this.#problem.hidden = !this.session.controls.problem;
   }

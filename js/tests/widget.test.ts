@@ -340,6 +340,23 @@ describe("a view that is kept", () => {
     expect(visible(find("editing"))).toBe(false);
   });
 
+  it("closes the box also for an answer that is over before it was drawn", () => {
+    open({ ...kept, prompt: "What is a?" });
+    const { find } = render();
+    find("edit").click();
+    model.set("status", "streaming");
+    model.deliver({ type: "patches", seq: 8, patches: [set("", { response: {} })] });
+    model.deliver({
+      type: "patches",
+      seq: 9,
+      patches: [say("b"), ...over("FINISHED", "finished")],
+    });
+    model.set("status", "finished");
+    clock.paint();
+    expect([visible(find("editing")), find("answer").textContent]).toEqual([false, "b"]);
+    expect(find("root").contains(document.activeElement)).toBe(true);
+  });
+
   it("sends no empty prompt, and gives the focus back when the reader gives it up", () => {
     open({ ...kept, prompt: "What is a?" });
     const { el, find } = render();
