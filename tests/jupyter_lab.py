@@ -136,6 +136,7 @@ class LabServer:
             "ServerApp.allow_root": True,
             "IdentityProvider.token": self.token,
             "LabApp.expose_app_in_browser": True,
+            "JupyterNotebookApp.expose_app_in_browser": True,
             "LabApp.news_url": None,
             "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
             "LabApp.extension_manager": "readonly",
@@ -184,15 +185,17 @@ class Lab:
         self.shots = shots
         self._notebooks: list[Notebook] = []
 
-    def notebook(self, cells: Sequence[str], *, kind: str = "7.4", name: str = "") -> Notebook:
-        """Write a notebook with these cells and open it on a kernel of this kind."""
+    def notebook(
+        self, cells: Sequence[str], *, kind: str = "7.4", name: str = "", classic: bool = False
+    ) -> Notebook:
+        """Write a notebook with these cells and open it on a kernel of this kind; `classic` is in Notebook 7."""
         path = self.server.root / (name or f"{uuid.uuid4().hex[:8]}.ipynb")
         path.write_text(json.dumps(_document(cells, kernel_name(kind))))
-        return self.open(path)
+        return self.open(path, classic=classic)
 
-    def open(self, path: Path) -> Notebook:
+    def open(self, path: Path, *, classic: bool = False) -> Notebook:
         """Open a notebook that lies in the server's folder."""
-        notebook = Notebook(self.server, path, self.shots)
+        notebook = Notebook(self.server, path, self.shots, classic=classic)
         self._notebooks.append(notebook)
         return notebook.load()
 
@@ -213,14 +216,15 @@ class Lab:
 
 
 class Notebook:
-    """A page of JupyterLab with one notebook in it. Cells are counted from 0."""
+    """A page of JupyterLab, or of Notebook 7, with one notebook in it. Cells are counted from 0."""
 
-    def __init__(self, server: LabServer, path: Path, shots: Path) -> None:
+    def __init__(self, server: LabServer, path: Path, shots: Path, *, classic: bool = False) -> None:
         self.path = path
         self.errors: list[str] = []
         self.requests: list[str] = []
         self._server = server
         self._shots = shots
+        self._classic = classic
         self._do = server.browser.do
         listeners: dict[str, Callable[[Any], Any]] = {
             "console": self._note_console,
@@ -240,8 +244,8 @@ class Notebook:
     def load(self) -> Notebook:
         """Open the notebook in a workspace of its own and wait until its kernel is idle."""
         where = self.path.relative_to(self._server.root).as_posix()
-        workspace = uuid.uuid4().hex[:8]
-        url = f"{self._server.url}/lab/workspaces/{workspace}/tree/{where}?token={self._server.token}"
+        place = "notebooks" if self._classic else f"lab/workspaces/{uuid.uuid4().hex[:8]}/tree"
+        url = f"{self._server.url}/{place}/{where}?token={self._server.token}"
         self._do(self._page.goto(url, wait_until="domcontentloaded"))
         self._wait_for_function(OPEN, timeout=60)
         self.wait_until("context.session.kernel.status === 'idle'", timeout=60)

