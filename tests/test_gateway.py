@@ -614,3 +614,18 @@ def test_to_go_on_with_a_complete_answer_or_to_resume_it_gives_it_whole(demo: Ca
     body = {"message_id": message.message_id, "fallback_to_resume": True}
     again = message_of(demo.events("continue", **body))
     assert (again.status, again.content) == ("finished", message.content)
+
+
+def test_nothing_is_asked_below_an_answer_that_still_runs() -> None:
+    pause = Pause()
+    with (
+        gateway_to(Script([chunk(content="a"), pause, chunk(content="b"), finish()])) as (caller, server),
+        caller.reading("completion", prompt="x", parent_message_id=None) as reading,
+    ):
+        reading.until_text("a")
+        body = {"chat_session_id": caller.session, "prompt": "y", "parent_message_id": 2}
+        answer = caller.post("chat/completion", body)
+        assert (answer.status_code, "answer 2 still runs" in answer.json()["msg"]) == (422, True)
+        pause.end()
+        assert reading.to_end().content == "ab"
+        assert len(server.requests) == 1

@@ -61,6 +61,9 @@ class Conversations:
         _refuse_files(body)
         images = checked_images(body.images or [])
         session = self.sessions.get(body.chat_session_id)
+        if (session.id, body.parent_message_id) in self._running:
+            # What nobody has read yet must not become history.
+            raise _wrong("parent_message_id", f"answer {body.parent_message_id} still runs; wait, or stop it")
         prompt = _with_images(session.add_prompt(body.prompt, body.parent_message_id), images)
         return self._answer(session, prompt, body)
 
