@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ PHASE = "panel.content.widgets[1].node.querySelector('.ssechat-root')?.dataset.p
 WIDTH, HEIGHT = 800, 560
 FRAMES_PER_SECOND = 12
 SPEED = 2.0
-LAST_SECONDS = 2.0
 
 
 def fresh(lab: Lab, theme: str = "Light") -> Notebook:
@@ -47,7 +47,7 @@ class Film:
     def __init__(self, notebook: Notebook) -> None:
         self._notebook = notebook
         self._frames: list[tuple[float, bytes]] = []
-        self._pauses: list[tuple[int, float]] = []
+        self._pauses: dict[int, float] = {}
         page = notebook.page
         self._session: Any = notebook.do(page.context.new_cdp_session(page))
         self._session.on("Page.screencastFrame", self._take)
@@ -59,7 +59,8 @@ class Film:
 
     def hold(self, seconds: float) -> None:
         """Let what is shown now be seen for so long."""
-        self._pauses.append((len(self._frames) - 1, seconds))
+        self._frames.append((time.time(), self._notebook.do(self._notebook.page.screenshot())))
+        self._pauses[len(self._frames) - 1] = seconds
 
     def save(self, path: Path) -> None:
         """End the film and write it as an animated WebP; it begins anew at its end."""
@@ -79,14 +80,12 @@ class Film:
 
     def _shown(self) -> list[tuple[bytes, float]]:
         """The frames that are kept, with the seconds each is seen."""
-        pauses = dict(self._pauses)
         kept: list[tuple[bytes, float]] = []
         wait = 0.0
-        for number, (time, picture) in enumerate(self._frames):
-            last = number == len(self._frames) - 1
-            wait += LAST_SECONDS if last else (self._frames[number + 1][0] - time) / SPEED
-            wait += pauses.get(number, 0.0)
-            if last or wait >= 1 / FRAMES_PER_SECOND:
+        after = [at for at, _ in self._frames[1:]] + [self._frames[-1][0]]
+        for number, ((at, picture), later) in enumerate(zip(self._frames, after, strict=True)):
+            wait += max(0.0, later - at) / SPEED + self._pauses.get(number, 0.0)
+            if wait >= 1 / FRAMES_PER_SECOND or number in self._pauses:
                 kept.append((picture, wait))
                 wait = 0.0
         return kept
@@ -98,7 +97,7 @@ def test_the_moving_picture(lab: Lab) -> None:
     notebook.start(1)
     notebook.wait_until(PHASE, "thinking")
     notebook.wait_until(PHASE, "answering")
-    notebook.wait_for_text(1, "kernel's ■ only")
+    notebook.wait_for_text(1, "by a snapshot")
     notebook.press(1, "Stop")
     notebook.wait_for_cell(1)
     notebook.wait_for_text(1, "Stopped: this answer is not complete.")
@@ -107,7 +106,9 @@ def test_the_moving_picture(lab: Lab) -> None:
     notebook.wait_until(
         "cells.get(1).outputs.toJSON().some((each) => each.data['text/markdown']?.includes('✨'))"
     )
+    notebook.wait_until("!document.querySelector('.ssechat-root')")
     notebook.wait_for_text(1, "✨")
+    film.hold(2.0)
     film.save(lab.shots / "chat.webp")
     assert (lab.shots / "chat.webp").stat().st_size < 1_500_000
     assert notebook.strangers() == []
