@@ -97,6 +97,7 @@ class Chat:
         self.session_id: str | None = None
         self.last: Reply | None = None
         self._head: int | None = None
+        self._begun: list[Reply] = []
         self._followers: tuple[Follower, ...] = ()
         self._gateway = gateway
         self._client = _connect(gateway, token)
@@ -366,6 +367,7 @@ class Chat:
             self._client = _connect(None, None)
         self.session_id = None
         self._head = None
+        self._begun = []
         self.last = None
         for follower in self._followers:
             follower.renewed()
@@ -409,15 +411,17 @@ class Chat:
                 "the gateway of this conversation was closed, or belongs to the process that this one was forked"
                 " from; call new() on the chat, or create a new one"
             )
-        before, head = self.last, self._head
+        # All of them: one that is stopped while it waits lets nobody go before its turn.
+        before, head = [one for one in self._begun if not one.done], self._head
 
         async def in_turn() -> Call:
-            if before is not None:
-                await before.ended()
+            for one in before:
+                await one.ended()
             return await prepare()
 
         def ended(reply: Reply) -> None:
-            if reply.status in ("failed", "interrupted") and not reply.content:
+            unsaid = reply.status in ("failed", "interrupted") and not reply.content
+            if unsaid and reply.session_id == self.session_id:
                 self._head = head  # what never was said is no part of the conversation
             on_end(reply)
 
@@ -433,6 +437,7 @@ class Chat:
             granting=embedded().access.grant if self._gateway is None else None,
         )
         self.last = reply
+        self._begun = [*before, reply]
         reply.start_with(in_turn)
         return reply
 
@@ -441,7 +446,8 @@ class Chat:
         return self._consumer.alive and (self._gateway is not None or self._client.url == embedded().url)
 
     def _ready(self, reply: Reply) -> None:
-        self._head = reply.message_id
+        if reply.session_id == self.session_id:  # and not of the conversation before
+            self._head = reply.message_id
 
     async def _session(self) -> str:
         if self.session_id is None:

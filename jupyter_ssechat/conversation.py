@@ -126,8 +126,8 @@ class Conversation:
 
     def _heard(self, node: Node, feed: Feed, event: str) -> None:
         reply = feed.reply
-        if self._feeds.get(node.number) is not feed or reply is None:
-            return  # of a conversation that is shown no more
+        if reply is None:
+            return
         if event == "ready":
             self._name(node, reply)
             if self._origin is not None:

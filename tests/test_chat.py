@@ -269,6 +269,19 @@ def test_two_questions_at_once_are_answered_one_after_the_other() -> None:
     assert [reply.wait().message_id for reply in replies] == [2, 4]
 
 
+def test_a_question_that_is_stopped_while_it_waits_lets_no_other_go_before_its_turn() -> None:
+    pause = Pause()
+    with model_server(Script([chunk(content="one"), pause, finish()]), answer("three")) as server:
+        chat = Chat(server.url)
+        first, second, third = (chat.send(prompt) for prompt in ("1", "2", "3"))
+        assert pause.reached.wait(10)
+        assert second.stop().status == "stopped"
+        pause.end()
+        assert third.wait(10).content == "three"
+        assert first.content == "one"
+        assert [turn["content"] for turn in server.requests[-1]["messages"]] == ["1", "one", "3"]
+
+
 def test_another_gateway_is_used_with_its_printed_address() -> None:
     with Gateway(Demo(pace=0)) as gateway:
         assert Chat(gateway=f"{gateway.url}/?token={gateway.token}").ask("hello").status == "finished"

@@ -13,12 +13,14 @@ import pytest
 import traitlets
 
 from jupyter_ssechat import Chat, ChatPanel, Reply
+from jupyter_ssechat.chat import Asked
 from jupyter_ssechat.gateway.server import close_embedded
 from jupyter_ssechat.message import Message
 from jupyter_ssechat.patches import Document, Patch
 from jupyter_ssechat.widget import STATIC
 
-from .servers import Pause, Script, answer, chunk, finish, model_server
+from .servers import CUT, Pause, Script, answer, chunk, finish, model_server
+from .test_chat import Following
 from .test_widget import Recording
 
 LONG = 20.0
@@ -344,6 +346,30 @@ def test_a_new_conversation_begins_empty() -> None:
     assert page.turns == [("again", reply.content, "finished")]
 
 
+def test_a_new_conversation_begins_also_while_an_answer_streams() -> None:
+    pause = Pause()
+    with model_server(Script([chunk(content="One"), pause, finish()]), answer("Two")) as server:
+        panel = ChatPanel(Chat(server.url))
+        page = Page(panel)
+        old = panel.send("first")
+        page.wait_for(("first", "One", "streaming"))
+        panel.chat.new()
+        assert (page.turns, panel.busy) == ([], False)
+        panel.send("second").wait(LONG)
+        pause.end()
+        old.wait(LONG)
+        assert (page.turns, panel.status) == ([("second", "Two", "finished")], "finished")
+
+
+def test_a_chat_that_has_gone_back_is_shown_as_far_as_it_stands() -> None:
+    with model_server(answer("Hi"), answer("Ho")) as server:
+        chat = Chat(server.url)
+        chat.ask("one")
+        chat.ask("two")
+        chat.go_to(2)
+        assert Page(ChatPanel(chat)).turns == [("one", "Hi", "finished")]
+
+
 def test_each_reply_that_has_ended_is_called_back_on_a_thread_that_may_wait() -> None:
     panel = ChatPanel(Chat("demo", pace=0))
     heard: list[str] = []
@@ -484,6 +510,45 @@ def _stream_again(chat: Chat) -> Any:
     deltas = DeltaStream()
     deltas.reply = chat.regenerate(on_delta=deltas.put)
     return deltas
+
+
+def test_only_the_last_answer_goes_on() -> None:
+    pause = Pause()
+    with model_server(Script([chunk(content="One"), pause]), answer("Two")) as server:
+        page = Page(ChatPanel(Chat(server.url)))
+        page.ask("send", prompt="x")
+        page.wait_for(("x", "One", "streaming"))
+        page.ask("stop", number=page.number("answer"))
+        page.wait_for(("x", "One", "stopped"))
+        page.ask("send", prompt="y")
+        page.wait_for(("x", "One", "stopped"), ("y", "Two", "finished"))
+        ack = page.ask("resume", number=page.number("answer", 0))
+        assert (ack["ok"], ack["message"]) == (False, "only the last answer can go on; regenerate this one")
+
+
+def test_what_a_failed_answer_has_said_is_part_of_the_conversation() -> None:
+    with model_server(Script([chunk(content="Half"), CUT]), answer("Whole"), answer("Next")) as server:
+        page = Page(ChatPanel(Chat(server.url)))
+        page.ask("send", prompt="x")
+        page.wait_for(("x", "Half", "failed"))
+        page.ask("regenerate", number=page.number("answer"))
+        page.wait_for(("x", "Whole", "finished"))
+        page.ask("switch", kind="answer", number=page.number("answer"), step=-1)
+        page.wait_for(("x", "Half", "failed"))
+        page.ask("send", prompt="y")
+        page.wait_for(("x", "Half", "failed"), ("y", "Next", "finished"))
+        assert [turn["content"] for turn in server.requests[-1]["messages"]] == ["x", "Half", "y"]
+
+
+def test_an_edit_names_the_prompt_that_it_takes_the_place_of() -> None:
+    panel, follower = ChatPanel(Chat("demo", pace=0)), Following()
+    page = Page(panel)
+    panel.send("one").wait(LONG)
+    panel.chat.follow(follower)
+    page.ask("edit", number=page.number("prompt"), prompt="two")
+    page.wait_until(lambda: follower.told == [Asked("edit_message", "two", 1)])
+    assert panel.chat.last is not None
+    panel.chat.last.wait(LONG)
 
 
 def test_a_question_that_failed_is_asked_again_in_its_place() -> None:
