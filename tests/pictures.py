@@ -16,7 +16,7 @@ QUESTION = "%%chat\nCompare the ways an answer can reach a notebook"
 PHASE = "panel.content.widgets[1].node.querySelector('.ssechat-root')?.dataset.phase === argument"
 WIDTH, HEIGHT = 800, 560
 FRAMES_PER_SECOND = 12
-SPEED = 2.0
+SPEED = 2.5
 
 
 def fresh(lab: Lab, theme: str = "Light") -> Notebook:
@@ -108,7 +108,7 @@ def test_the_moving_picture(lab: Lab) -> None:
     )
     notebook.wait_until("!document.querySelector('.ssechat-root')")
     notebook.wait_for_text(1, "✨")
-    film.hold(2.0)
+    film.hold(1.6)
     film.save(lab.shots / "chat.webp")
     assert (lab.shots / "chat.webp").stat().st_size < 1_500_000
     assert notebook.strangers() == []
