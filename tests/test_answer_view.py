@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from .jupyter_lab import Lab, Notebook
-from .servers import answer, model_server
+from .servers import Pause, Script, answer, chunk, finish, model_server
 
 AXE = Path(__file__).parents[1] / "js" / "node_modules" / "axe-core" / "axe.min.js"
 
@@ -216,3 +216,26 @@ def test_a_kept_view_regenerates_and_edits_and_the_text_stands_once(lab: Lab) ->
         notebook.run(2)
         assert notebook.shown(2).strip() == "What is b?"
         assert notebook.errors == []
+
+
+def call(arguments: str, **first: str) -> dict[str, object]:
+    """A chunk of a call of a tool."""
+    function = {"name": "weather", "arguments": arguments} if first else {"arguments": arguments}
+    return chunk(tool_calls=[{"index": 0, **first, "function": function}])
+
+
+def test_a_call_of_a_tool_grows_in_a_block_of_its_own(lab: Lab) -> None:
+    pause = Pause()
+    begun = [chunk(content="I shall look."), call('{"city": ', id="1", type="function"), pause]
+    with model_server(Script([*begun, call('"Bern"}'), finish("tool_calls")])) as server:
+        notebook = lab.notebook([KEEP + server.url, "%%chat\nHow is the weather?"])
+        notebook.run(0)
+        notebook.start(1)
+        notebook.wait_for_text(1, "Tool call: weather")
+        notebook.wait_for_text(1, '{"city":')
+        text = "panel.content.widgets[1].node.querySelector('.ssechat-answer').innerText.trim()"
+        assert notebook.js(text) == "I shall look."
+        notebook.screenshot("tool-call")
+        pause.end()
+        notebook.wait_for_cell(1)
+        assert '{"city": "Bern"}' in notebook.data(1, "text/markdown")[0]
