@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from jupyter_ssechat import profiles
 from jupyter_ssechat.errors import BadInput
 from jupyter_ssechat.model_server import ModelServer
-from jupyter_ssechat.profiles import open_upstream
+from jupyter_ssechat.profiles import PROFILES, Profile, key_wanted, local_servers, open_upstream
 from jupyter_ssechat.upstream import Demo
 
-from .asking import KEY, patches_of
+from .asking import KEY, patches_of, run
 from .servers import answer, model_server
 
 
@@ -48,3 +49,60 @@ def test_a_key_is_read_from_the_environment_without_the_line_end_of_its_file(
         assert KEY not in repr(opened) + opened.name
         patches_of(opened)
     assert server.request_headers[0]["authorization"] == f"Bearer {KEY}"
+
+
+def test_servers_of_this_machine_are_found_at_their_ports_with_what_they_offer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with (
+        model_server(answer("ok"), models=["one", "two"]) as there,
+        model_server(answer("ok"), models=[]) as empty,
+    ):
+        local = (
+            Profile(name="gone", title="", url="http://127.0.0.1:9/v1"),
+            Profile(name="empty", title="", url=empty.url),
+            Profile(name="there", title="", url=there.url),
+            Profile(name="shadowed", title="", url=there.url),
+        )
+        monkeypatch.setattr(profiles, "_LOCAL", local)
+        found = run(local_servers())
+    assert [(profile.name, models) for profile, models in found] == [("there", ["one", "two"])]
+    assert there.requests == empty.requests == []  # they are asked for their models, and for nothing else
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
+def test_every_profile_opens_with_its_key_and_its_dialect(
+    profile: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = None if profile.url else "https://resource.test/openai/v1"
+    if profile.key_env:
+        monkeypatch.delenv(profile.key_env, raising=False)
+        assert key_wanted(profile.name) == profile.key_env
+        with pytest.raises(BadInput, match=f"set the environment variable {profile.key_env}"):
+            open_upstream(profile.name, url=url)
+        monkeypatch.setenv(profile.key_env, KEY)
+    opened = open_upstream(profile.name, url=url)
+    assert key_wanted(profile.name) is None
+    assert isinstance(opened, ModelServer)
+    assert opened.dialect == profile.dialect
+    assert opened.url.startswith(profile.url or "https://resource.test/openai/v1/chat/completions")
+    assert KEY not in repr(opened)
+
+
+def test_the_key_of_a_profile_does_not_go_to_another_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with model_server(answer("ok")) as server:
+        patches_of(open_upstream("openai", url=server.url))
+    assert "authorization" not in server.request_headers[0]
+
+
+def test_a_profile_without_an_address_asks_for_one() -> None:
+    with pytest.raises(BadInput, match="give yours: %chat use azure URL"):
+        open_upstream("azure")
+
+
+def test_azure_takes_its_key_in_a_header_of_its_own() -> None:
+    with model_server(answer("ok")) as server:
+        patches_of(open_upstream("azure", url=server.url, api_key=KEY))
+    headers = server.request_headers[0]
+    assert (headers["api-key"], "authorization" in headers) == (KEY, False)
