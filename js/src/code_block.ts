@@ -18,7 +18,7 @@ export class CodeBlock {
     const name = make("span", "code-language", {}, language);
     const pre = make("pre", "code-lines", { tabindex: "0", dir: "ltr" }, this.#code);
     const label = language ? `Code, ${language}` : "Code";
-    pre.setAttribute("role", "region");
+    pre.setAttribute("role", "group");
     pre.setAttribute("aria-label", label);
     const bar = make("div", "code-bar", {}, name, copyButton(pre));
     this.element = make("div", "code", { "data-language": language }, bar, pre);
