@@ -84,14 +84,22 @@ def kernel(kernelspecs: None, tmp_path: Path) -> Iterator[StartKernel]:
 
 
 @pytest.fixture(scope="session")
-def lab_server(kernelspecs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
-    """One JupyterLab and one Chromium for all tests."""
+def installed_chromium() -> str:
+    """Where Debian's Chromium is; without it tests are skipped, and fail in CI."""
     executable = chromium()
     if executable is None:
         missing = "chromium is not installed; `make test` as root installs it (apt-get install chromium)"
         pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
+    return executable
+
+
+@pytest.fixture(scope="session")
+def lab_server(
+    kernelspecs: None, installed_chromium: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LabServer]:
+    """One JupyterLab and one Chromium for all tests."""
     write_settings(Path(os.environ["JUPYTERLAB_SETTINGS_DIR"]))
-    with LabServer(tmp_path_factory.mktemp("lab"), executable) as server:
+    with LabServer(tmp_path_factory.mktemp("lab"), installed_chromium) as server:
         yield server
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +20,7 @@ from jupyter_ssechat.gateway.access import LOOPBACK, VIEW_PATHS, Access, Grant, 
 from jupyter_ssechat.gateway.server import Gateway
 from jupyter_ssechat.upstream import Demo
 
-from .jupyter_lab import Browser, chromium
+from .jupyter_lab import Browser
 from .servers import Served
 
 TOKEN = "the-secret-of-this-gateway"
@@ -411,12 +410,8 @@ ASK = """async ([gateway, token]) => {
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    executable = chromium()
-    if executable is None:
-        missing = "chromium is not installed"
-        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
-    browser = Browser(executable)
+def browser(installed_chromium: str) -> Iterator[Browser]:
+    browser = Browser(installed_chromium)
     yield browser
     browser.close()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from jupyter_ssechat.gateway.server import Gateway
 from jupyter_ssechat.gateway.settings import Settings
 from jupyter_ssechat.model_server import ModelServer
 
-from .jupyter_lab import Browser, chromium
+from .jupyter_lab import Browser
 from .servers import (
     CUT,
     CuttingProxy,
@@ -54,13 +53,9 @@ window.ended = () => window.sources.filter(({ source }) => source.readyState ===
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser(installed_chromium: str) -> Iterator[Browser]:
     """One Chromium for these tests."""
-    executable = chromium()
-    if executable is None:
-        missing = "chromium is not installed; `make test` as root installs it (apt-get install chromium)"
-        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
-    browser = Browser(executable)
+    browser = Browser(installed_chromium)
     yield browser
     browser.close()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from starlette.routing import Route
 
 from jupyter_ssechat.widget import STATIC
 
-from .jupyter_lab import Browser, Lab, chromium
+from .jupyter_lab import Browser, Lab
 from .servers import Served
 
 # A model as anywidget hands it out, which answers a request for the extras as the kernel does.
@@ -145,13 +144,9 @@ class AnswerPage:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser(installed_chromium: str) -> Iterator[Browser]:
     """One Chromium for these tests."""
-    executable = chromium()
-    if executable is None:
-        missing = "chromium is not installed; `make test` as root installs it (apt-get install chromium)"
-        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
-    browser = Browser(executable)
+    browser = Browser(installed_chromium)
     yield browser
     browser.close()
 
