@@ -21,7 +21,7 @@ demo: .venv/.demo $(BUNDLE) ## open JupyterLab on the first notebook; it prints 
 
 test: browser .venv/.test $(BUNDLE) kernels lint js-check ## run every test
 	$(BIN)/pytest notebooks --nbval
-	$(BIN)/pytest tests notebooks --nbval $(EXTRA_ARGS)
+	$(BIN)/pytest tests notebooks --nbval --numprocesses 2 --dist loadfile $(EXTRA_ARGS)
 
 soak: browser .venv/.test $(BUNDLE) kernels ## run the long versions of tests
 	HYPOTHESIS_PROFILE=soak $(BIN)/pytest tests -m "soak or hypothesis" --timeout 7200 $(EXTRA_ARGS)
