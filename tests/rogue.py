@@ -74,8 +74,9 @@ async def _asked(reader: asyncio.StreamReader) -> Asked:
 
 def raw(body: bytes = b"", *headers: str, status: str = "200 OK", length: bool = True) -> bytes:
     """A whole answer as it goes over the wire."""
+    # Each play closes its connection: unless it says so, a client may ask again on it just before.
     size = [f"content-length: {len(body)}"] if length else []
-    return "\r\n".join([f"HTTP/1.1 {status}", *size, *headers, "", ""]).encode() + body
+    return "\r\n".join([f"HTTP/1.1 {status}", *size, "connection: close", *headers, "", ""]).encode() + body
 
 
 def playing(*pieces: bytes) -> Play:
