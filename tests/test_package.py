@@ -81,6 +81,18 @@ FLOORS = [
     "gateway.chat_request",
     "gateway.relay",
     "gateway.log",
+    "gateway.stores",
+    "gateway.stores.store",
+    "gateway.stores.memory",
+    "gateway.stores.sqlite_schema",
+    "gateway.stores.sqlite_rows",
+    "gateway.stores.sqlite_thread",
+    "gateway.stores.sqlite",
+    "gateway.stores.redis_scripts",
+    "gateway.stores.redis_rows",
+    "gateway.stores.redis_calls",
+    "gateway.stores.redis",
+    "gateway.stores.opening",
     "gateway.sessions",
     "gateway.patch_stream",
     "gateway.event_log",
@@ -129,6 +141,7 @@ DOORS = {
     "markdown_it": ["projection"],
     "msgspec": ["gateway.bodies"],
     "prometheus_client": ["gateway.metrics"],
+    "redis": ["gateway.stores.redis_calls"],
     "starlette": [
         "gateway.access",
         "gateway.app",
@@ -151,6 +164,9 @@ DISTRIBUTIONS = {"markdown_it": "markdown_it_py"}
 
 GIVEN = {"ipykernel"}
 """Imported, but no dependency: it is what runs us."""
+
+EXTRAS = {"redis": "gateway.stores.opening"}
+"""Imported where it is asked for, by the extra of its name → who says so when it is missing."""
 
 STATIC = {f"jupyter_ssechat/static/{name}" for name in ("widget.js", "widget.css", "extras.js")}
 
@@ -282,7 +298,15 @@ def test_every_library_has_its_doorkeeper() -> None:
 def test_every_imported_library_is_a_declared_dependency() -> None:
     requirements = PROJECT["dependencies"]
     declared = {re.split(r"[^\w-]", requirement)[0].lower().replace("-", "_") for requirement in requirements}
-    assert {DISTRIBUTIONS.get(name, name).lower() for name in set(DOORS) - GIVEN} <= declared
+    needed = set(DOORS) - GIVEN - set(EXTRAS)
+    assert {DISTRIBUTIONS.get(name, name).lower() for name in needed} <= declared
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_every_optional_library_is_an_extra_of_its_name(name: str) -> None:
+    extras = PROJECT["optional-dependencies"]
+    assert [re.split(r"[^\w-]", one)[0] for one in extras[name]] == [name]
+    assert any(one.startswith(f"jupyter-ssechat[{name}]") for one in extras["test"])
 
 
 def test_every_module_imports_by_itself() -> None:
