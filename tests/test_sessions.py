@@ -1,17 +1,18 @@
-"""Sessions: ids, parents, branches, and what is remembered of those that are gone."""
+"""Sessions: ids, parents, branches, and what a store gets of them."""
 
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_ssechat.errors import Expired, InvalidRequest, NotFound
-from jupyter_ssechat.gateway import sessions
-from jupyter_ssechat.gateway.sessions import TITLE_LENGTH, Record, Session, Sessions
+from jupyter_ssechat.errors import InvalidRequest, NotFound
+from jupyter_ssechat.gateway.bodies import Asking, Completion
+from jupyter_ssechat.gateway.sessions import TITLE_LENGTH, Record, Session
+from jupyter_ssechat.gateway.stores.store import Entry, Position
 from jupyter_ssechat.message import finished
 from jupyter_ssechat.patches import Patch
 
@@ -129,48 +130,37 @@ def test_every_change_is_dated(session: Session) -> None:
     assert session.to_wire() == {"id": "s", "title": "one", "updated_at": dates[-1]}
 
 
-# ---- all sessions ----
+# ---- for a store ----
 
 
-def refusal(found: Sessions, session_id: str) -> tuple[type[Exception], int, int]:
-    with pytest.raises((NotFound, Expired)) as error:
-        found.get(session_id)
-    return type(error.value), error.value.status, error.value.biz_code
+def test_a_message_is_the_same_after_it_was_stored(session: Session) -> None:
+    record = answered(session, session.add_prompt("one", None))
+    record.apply([Patch("response/content", "APPEND", "yes"), *finished()])
+    record.epoch, record.fence, record.stream_id, record.upstream = 2, 3, "s", "u"
+    record.asked = Completion(chat_session_id="s", prompt="one", model="m", images=["x"], options={"a": 1})
+    again = Record.stored(record.to_row())
+    assert again.to_row() == record.to_row()
+    assert again.message.content == "yes"
+    assert again.asked == Asking(chat_session_id="s", model="m", options={"a": 1})
 
 
-def test_a_session_is_found_by_its_id_until_it_is_deleted() -> None:
-    found = Sessions(Calendar())
-    one, two = found.create(), found.create()
-    assert one.id != two.id
-    assert found.get(one.id) is one
-    found.delete(one.id)
-    assert refusal(found, one.id) == (Expired, 410, 27)
-    assert found.get(two.id) is two
-    with pytest.raises(Expired):
-        found.delete(one.id)
+def test_a_message_that_runs_is_its_document_and_its_log(session: Session) -> None:
+    row = answered(session, session.add_prompt("one", None)).to_row()
+    said = [Entry(Position(1, n), [Patch("response/content", "APPEND", str(n))]) for n in (1, 2)]
+    record = Record.stored(replace(row, running=True, tail=said))
+    assert (record.message.content, record.position) == ("12", Position(1, 2))
 
 
-@pytest.mark.parametrize("session_id", ["", "none", "../s"])
-def test_a_session_that_never_was_is_not_found(session_id: str) -> None:
-    found = Sessions(Calendar())
-    assert refusal(found, session_id) == (NotFound, 404, 26)
-    with pytest.raises(NotFound):
-        found.delete(session_id)
+def test_a_copy_changes_for_itself(session: Session) -> None:
+    record = answered(session, session.add_prompt("one", None))
+    record.copy().apply([Patch("response/content", "APPEND", "no")])
+    assert record.message.content == ""
 
 
-def test_sessions_are_listed_with_the_one_changed_last_first() -> None:
-    found = Sessions(Calendar())
-    one, two, three = found.create(), found.create(), found.create()
-    assert found.all() == [three, two, one]
-    one.add_prompt("x", None)
-    assert found.all() == [one, three, two]
-
-
-def test_of_the_deleted_only_the_last_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "REMEMBERED", 3)
-    found = Sessions(Calendar())
-    gone = [found.create().id for _ in range(5)]
-    for session_id in gone:
-        found.delete(session_id)
-    kinds: list[Any] = [refusal(found, session_id)[0] for session_id in gone]
-    assert kinds == [NotFound, NotFound, Expired, Expired, Expired]
+def test_a_fork_knows_what_it_has_changed_and_changes_for_itself(session: Session) -> None:
+    first = session.add_prompt("one", None)
+    fork = session.fork()
+    answer = answered(fork, first)
+    assert (fork.changed, list(session.records)) == ({2: answer}, [1])
+    assert fork.path_to(answer) == [first, answer]
+    assert (fork.title, fork.id) == (session.title, session.id)

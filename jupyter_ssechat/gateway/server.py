@@ -21,6 +21,7 @@ from .conversations import Conversations
 from .event_stream import Direct
 from .metrics import Metrics
 from .settings import Settings
+from .stores.store import Store
 
 START_SECONDS = 20.0
 CLOSE_SECONDS = 5.0
@@ -38,6 +39,7 @@ class _Server(uvicorn.Server):
         self.listening = threading.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._conversations.streams.begin()
         await super().startup(sockets)
         self.listening.set()
 
@@ -67,6 +69,7 @@ class Gateway:
     """A gateway in this process, at `url`, from its creation until `close()`.
 
     `port` 0 takes a free one; a `host` of 0.0.0.0 or :: listens on every address of the machine.
+    What it keeps is in `store`, in memory unless another is given.
     `allowed_hosts` are further names it goes by, `cors` the origins whose pages may read.
     Raises ConnectionFailed when it cannot listen, BadInput for a token, host or origin that cannot be one.
     """
@@ -81,14 +84,18 @@ class Gateway:
         allowed_hosts: tuple[str, ...] = (),
         cors: tuple[str, ...] = (),
         settings: Settings | None = None,
+        store: Store | None = None,
     ) -> None:
+        settings = settings or Settings()
         self.access = Access(token, allowed_hosts=allowed_hosts, origins=cors)
         self.metrics = Metrics()
-        self._conversations = Conversations(upstream or Demo(), metrics=self.metrics)
+        self._conversations = Conversations(
+            upstream or Demo(), store=store, settings=settings, metrics=self.metrics
+        )
         self._socket = _listen(host, port)
         self.access.port = self._socket.getsockname()[1]
         self.url = f"http://{_reachable(host)}:{self.access.port}"
-        app = create_app(self._conversations, self.access, self.metrics, settings or Settings())
+        app = create_app(self._conversations, self.access, self.metrics, settings)
         config = uvicorn.Config(
             Direct(_Calls(app)),
             log_config=None,

@@ -221,9 +221,9 @@ class RedisStore:
         letters = found.pop(inbox, [])
         if letters:
             self._heard = letters[-1][0]
-        stops = {key_of(fields["stop"]) for _, fields in letters if "stop" in fields}
+        stops = [key_of(fields["stop"]) for _, fields in letters if "stop" in fields]
         entries = {logs[name]: entries_of(lines) for name, lines in found.items()}
-        return News(entries, stops.intersection(owned))
+        return News(entries, stops)
 
     def wake(self, owner: str) -> None:
         """Let `news` return."""
