@@ -22,8 +22,7 @@ class OwnedLog:
     """The log of a generation that this worker owns; `on_append` is called when there is something to append, and
     `on_settled` when there never will be again.
 
-    `draft` is the answer as it is written, ahead of the mirror, which is what readers see. In a `shared` store
-    the whole document is written again and again, for who comes late.
+    `draft` is the answer as it is written, ahead of the mirror, which is what readers see.
     """
 
     advice = PatchStream.advice
@@ -34,8 +33,6 @@ class OwnedLog:
         mirror: Mirror,
         on_append: Callable[[OwnedLog], object],
         on_settled: Callable[[OwnedLog], object],
-        *,
-        shared: bool,
     ) -> None:
         self.claim = claim
         self.mirror = mirror
@@ -46,7 +43,6 @@ class OwnedLog:
         self.settled = asyncio.Event()
         self._on_append = on_append
         self._on_settled = on_settled
-        self._shared = shared
         self._seq = mirror.record.position.seq
         self._pending: list[Patch] = []
         self._bytes = 0
@@ -86,12 +82,11 @@ class OwnedLog:
         return self._in_flight
 
     def _append(self) -> Append:
-        patches = merge(self._pending) if self._shared else self._pending
+        patches = merge(self._pending)
         self._since_document += self._bytes
         self._pending, self._bytes, self._seq = [], 0, self._seq + 1
         document: dict[str, Any] | None = None
-        late = self._shared and self._since_document > self._document_bytes
-        if late or self.closed or self._needs_document:
+        if self.closed or self._needs_document or self._since_document > self._document_bytes:
             document = self.draft.document.snapshot()
             # As much again as there is: so all documents together are no more than twice the last one.
             self._document_bytes = max(self._document_bytes, DOCUMENT_BYTES) + self._since_document
@@ -145,8 +140,30 @@ class OwnedLog:
         self._pending = []
 
 
+class DirectLog(OwnedLog):
+    """The log of a generation in a store that nobody else reads.
+
+    Its readers see at once what is written, and the store gets the whole at the end.
+    """
+
+    def __init__(
+        self,
+        claim: Claim,
+        mirror: Mirror,
+        on_append: Callable[[OwnedLog], object],
+        on_settled: Callable[[OwnedLog], object],
+    ) -> None:
+        super().__init__(claim, mirror, on_append, on_settled)
+        self.draft = mirror.record
+
+    def write(self, patches: Sequence[Patch]) -> None:
+        """Show patches."""
+        if not self.lost:
+            self.mirror.stream.write(patches)
+
+
 def _size(patch: Patch) -> int:
     return PATCH_BYTES + (len(patch.value) if isinstance(patch.value, str) else PATCH_BYTES)
 
 
-__all__ = ["OwnedLog"]
+__all__ = ["DirectLog", "OwnedLog"]

@@ -12,7 +12,7 @@ from ..message import stopped
 from .appender import Appender
 from .generation import Generation
 from .mirror import Mirror
-from .owned_log import OwnedLog
+from .owned_log import DirectLog, OwnedLog
 from .sessions import Record
 from .stores.store import Claim, Key, Standing, Store, StoreUnavailable
 
@@ -79,7 +79,8 @@ class Streams:
     def log(self, claim: Claim, mirror: Mirror) -> OwnedLog:
         """The log of a generation that is owned here from now on."""
         self._mirrors[claim.key] = mirror
-        return OwnedLog(claim, mirror, self._appender.ready, self._settled, shared=self.store.shared)
+        kind = OwnedLog if self.store.shared else DirectLog
+        return kind(claim, mirror, self._appender.ready, self._settled)
 
     def own(self, generation: Generation[OwnedLog]) -> None:
         """Answer for a generation: renew its lease, and stop it when somebody asks for that."""

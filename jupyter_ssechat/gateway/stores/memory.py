@@ -138,8 +138,7 @@ class MemoryStore:
 
     def _write(self, message: _Message, append: Append) -> None:
         message.end = Position(append.claim.fence, append.seq)
-        if self.shared:  # else its owner is the only one who would read it
-            message.log.append(Entry(message.end, append.patches))
+        message.log.append(Entry(message.end, append.patches))
         if append.document is not None:
             message.row = replace(message.row, document=append.document, position=message.end)
             del message.log[:-OVERLAP]
