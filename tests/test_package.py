@@ -100,6 +100,7 @@ FLOORS = [
     "gateway.mirror",
     "gateway.owned_log",
     "gateway.eager",
+    "gateway.ending",
     "gateway.appender",
     "gateway.streams",
     "gateway.stored_sessions",

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 from .eager import at_once
+from .ending import end
 from .owned_log import OwnedLog
 from .stores.store import Append, Outcome, Store, StoreUnavailable
 
@@ -44,8 +45,7 @@ class Appender:
     async def aclose(self) -> None:
         """Append no more."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await end([self._task])
 
     async def _run(self) -> None:
         while self._ready:

@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import GatewayError
 from ..message import stopped
 from .appender import Appender
+from .ending import end
 from .generation import Generation
 from .mirror import Mirror
 from .owned_log import DirectLog, OwnedLog
@@ -103,21 +104,18 @@ class Streams:
 
     async def aclose(self) -> None:
         """Hand over what is owned to who comes next, and tell all readers to come again."""
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        await end(self._loops)
         owned = tuple(self._owned.values())
         await asyncio.gather(*(generation.let_go() for generation in owned))
         await self._appender.drain(DRAIN_SECONDS)
         await self._appender.aclose()
         with contextlib.suppress(StoreUnavailable):  # then the leases run out by themselves
-            await self.store.renew([generation.log.claim for generation in owned], 0)
+            if claims := [generation.log.claim for generation in owned]:
+                await self.store.renew(claims, 0)
         for mirror in self._mirrors.values():
             if not mirror.ended:
                 mirror.stream.hand_over()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
 
     # ---- what the store says ----
 
