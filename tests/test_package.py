@@ -130,6 +130,7 @@ FLOORS = [
     "panel",
     "loops",
     "magics",
+    "workers",
     "serve",
     "__init__",
     "__main__",
