@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from . import demo
 from .errors import BadInput
@@ -36,6 +36,39 @@ class Upstream(Protocol):
 
     async def aclose(self) -> None:
         """Let go of every connection."""
+        ...
+
+
+class Take(Protocol):
+    """One answer that stands on record, or is being recorded; for one use.
+
+    It has its own time and its own stop, so that what was recorded comes out the same however fast it replays.
+    """
+
+    def stream(self) -> AsyncGenerator[list[Patch]]:
+        """Yield patches; see `Upstream.stream`."""
+        ...
+
+    def now(self) -> float:
+        """The seconds from the beginning to what was yielded last, as they were when it was recorded."""
+        ...
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the stream, which has ended without a terminal status, ended where it once was stopped."""
+        ...
+
+    def stop(self) -> bool:
+        """Take note of a stop; True if the stream goes on, without waiting, to the place where it once was stopped."""
+        ...
+
+
+@runtime_checkable
+class Recorded(Protocol):
+    """What an upstream offers beside `Upstream` if its answers are takes."""
+
+    def take(self, request: Request) -> Take:
+        """Begin an answer."""
         ...
 
 
@@ -83,4 +116,4 @@ class Demo:
         """Nothing to let go of."""
 
 
-__all__ = ["CONTENT", "THINKING", "Demo", "Upstream"]
+__all__ = ["CONTENT", "THINKING", "Demo", "Recorded", "Take", "Upstream"]
