@@ -3,6 +3,7 @@ import type { Clock } from "./clock.ts";
 import type { Conversation } from "./conversation.ts";
 import type { Turn } from "./conversation_protocol.ts";
 import { make, write } from "./dom.ts";
+import { offerCells } from "./notebook.ts";
 import { AnswerView } from "./panel_answer.ts";
 import { Composer } from "./panel_composer.ts";
 import { PromptView } from "./panel_prompt.ts";
@@ -41,6 +42,7 @@ export class Panel {
       () => this.#scroll.toEnd(),
     );
     this.element.append(this.#scroll.element, this.#problem, this.#composer.element);
+    offerCells(this.element, conversation.notebook);
     this.element.addEventListener("keydown", (event) => this.#escape(event));
     this.#leave = conversation.subscribe(() => this.#schedule());
     this.#draw();

@@ -59,6 +59,8 @@ export interface Model {
   on(name: string, callback: Callback): void;
   off(name: string, callback: Callback): void;
   send(message: ToKernel): void;
+  /** The host's own; what it is differs from host to host. */
+  readonly widget_manager?: unknown;
 }
 
 type Loose = Record<string, unknown>;

@@ -1,7 +1,9 @@
 /** Message and clock → the status line, its announcement, and the figures below the answer. */
+import type { Controls } from "./controls.ts";
 import { make, write } from "./dom.ts";
 import type { Message, Phase } from "./message.ts";
 import type { Action } from "./protocol.ts";
+import type { Store } from "./store.ts";
 import { clockText, spanText } from "./timing.ts";
 
 /** An answer that says nothing for so long is called stalled. */
@@ -32,6 +34,7 @@ const PENDING: Record<Action, string> = {
   regenerate: "Asking again…",
   edit: "Asking the edited prompt…",
 };
+const AWAY = "No connection to the kernel; what it says comes when it is back…";
 const CLOCKED = new Set<Phase>(["connecting", "waiting", "answering", "reconnecting"]);
 
 export interface Moment {
@@ -42,28 +45,46 @@ export interface Moment {
   readonly silence: number;
   /** Seconds since the request. */
   readonly elapsed: number | null;
+  /** Whether the kernel is out of reach for now. */
+  readonly away: boolean;
+  /** What has become of the kernel, where that takes something from a reader; else "". */
+  readonly lost: string;
+}
+
+/** What an answer and its controls tell at this moment. */
+export function momentOf(
+  { store, controls }: { readonly store: Store; readonly controls: Controls },
+  now: number,
+  lost: string,
+): Moment {
+  const { message, away, timing } = store;
+  const silence = now - store.lastChange;
+  const phase = phaseAt(message, silence, away);
+  const elapsed = timing.elapsed(now);
+  return { message, phase, pending: controls.pending, silence, elapsed, away, lost };
 }
 
 /** The kernel's phase, or `stalled` when text was coming and has not for a while. */
-export function phaseAt(message: Message, silence: number): Phase {
+export function phaseAt(message: Message, silence: number, away: boolean): Phase {
   const { phase } = message;
+  if (away && message.status === "streaming") return "reconnecting";
   const flows = phase === "thinking" || phase === "answering";
   return flows && silence >= STALLED_AFTER ? "stalled" : phase;
 }
 
 /** What is announced: the state in words, without anything that runs. */
-export function stateText({ message, phase, pending }: Moment): string {
+export function stateText({ message, phase, pending, away }: Moment): string {
+  if (away && message.status === "streaming") return AWAY;
   if (pending) return PENDING[pending];
-  if (message.cut) {
-    return "Cut off at the token limit";
-  }
+  if (message.cut) return "Cut off at the token limit";
   if (message.notice) return message.notice;
   const told = phase === "failed" || phase === "interrupted" ? message.error : null;
   return told ? `${WORDS[phase]}: ${told}` : WORDS[phase];
 }
 
 /** What runs beside it; "" when nothing does. */
-export function clockBeside({ phase, silence, elapsed }: Moment): string {
+export function clockBeside({ message, phase, silence, elapsed, lost }: Moment): string {
+  if (lost && message.error !== lost) return lost;
   if (phase === "stalled") return `nothing for ${clockText(silence / 1000)}`;
   return CLOCKED.has(phase) && elapsed !== null && elapsed >= 1 ? clockText(elapsed) : "";
 }

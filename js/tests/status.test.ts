@@ -12,14 +12,16 @@ import {
 } from "../src/status.ts";
 
 function moment(document: JsonObject, more: Partial<Moment> & { trait?: string } = {}): Moment {
-  const { trait = "", silence = 0, ...rest } = more;
-  const message = new Message(new Document(document), trait);
+  const { trait = "", silence = 0, away = false, lost = "", ...rest } = more;
+  const message = new Message(new Document(document), trait, lost);
   return {
     message,
-    phase: phaseAt(message, silence),
+    phase: phaseAt(message, silence, away),
     pending: null,
     silence,
     elapsed: null,
+    away,
+    lost,
     ...rest,
   };
 }
@@ -47,6 +49,22 @@ describe("the status line reads", () => {
     ["Stopped", { response: { status: "INCOMPLETE", notice: "busy" } }, {}],
     ["Stopping…", { phase: "answering" }, { pending: "stop" }],
     ["Resuming…", { response: { status: "INCOMPLETE" } }, { pending: "resume" }],
+    [
+      "No connection to the kernel; what it says comes when it is back… 9 s",
+      { phase: "answering" },
+      { elapsed: 9, away: true },
+    ],
+    [
+      "Interrupted: the kernel died",
+      { phase: "answering" },
+      { elapsed: 9, lost: "the kernel died" },
+    ],
+    [
+      "Stopped the kernel died",
+      { response: { status: "INCOMPLETE" } },
+      { lost: "the kernel died" },
+    ],
+    ["Stopped", { response: { status: "INCOMPLETE" } }, { away: true }],
     ["Stopped", { response: { status: "INCOMPLETE" } }, { elapsed: 9 }],
     ["Interrupted", { response: { status: "WIP" } }, { trait: "interrupted" }],
     ["Failed: no room", { response: { status: "FAILED", error: { message: "no room" } } }, {}],
