@@ -13,7 +13,7 @@ from typing import Any, Protocol, get_args
 from .client import GENERATING, GatewayClient, Patched, Ready, Reconnecting, Signal
 from .consumer import Batcher, Consumer, sendable
 from .errors import AnswerFailed, BadInput, ConnectionFailed, SSEChatError
-from .message import Delta, Failure, Kind, Message, Status, Usage, failed, stopped
+from .message import Delta, Failure, Kind, Message, Source, Status, Usage, failed, stopped
 from .patches import Patch, mend
 from .request import Continuation
 
@@ -89,6 +89,7 @@ class Reply:
         self._phase = "connecting"
         self._stop_asked = False
         self._started_at = self._heard_at = time.monotonic()
+        self._before = 0.0  # the seconds of the earlier legs
         self._elapsed: float | None = None
         self._refusal: SSEChatError | None = None
         self._run: Future[None] | None = None
@@ -175,6 +176,12 @@ class Reply:
             return self._message.tool_calls
 
     @property
+    def sources(self) -> list[Source]:
+        """The pages that were found and read on the way to the answer; [] for none."""
+        with self._lock:
+            return self._message.sources
+
+    @property
     def error(self) -> Failure | None:
         """What went wrong, if it failed."""
         if self._refusal is not None:
@@ -184,8 +191,10 @@ class Reply:
 
     @property
     def elapsed(self) -> float:
-        """Seconds from the question to the end, or until now."""
-        return self._elapsed if self._elapsed is not None else time.monotonic() - self._started_at
+        """Seconds from the question to the end, or until now; without the time before it was resumed."""
+        return (
+            self._elapsed if self._elapsed is not None else self._before + time.monotonic() - self._started_at
+        )
 
     @property
     def message_id(self) -> int | None:
@@ -325,7 +334,7 @@ class Reply:
         self.over.clear()
         self._stop_asked = False
         self._refusal = None
-        self._elapsed = None
+        self._before, self._elapsed = self._elapsed or 0.0, None
         self._started_at = self._heard_at = time.monotonic()
         self._message.resume()
         for view in self._views:
@@ -441,7 +450,7 @@ class Reply:
             view.push(patches)
 
     def _end(self) -> None:
-        self._elapsed = time.monotonic() - self._started_at
+        self._elapsed = self.elapsed
         self._ended = True
         with ExitStack() as last:  # from the last to the first, each whatever the others do: somebody waits
             if self._on_delta is not None:

@@ -307,6 +307,29 @@ def test_a_long_silence_is_told_as_stalled_until_something_is_heard(monkeypatch:
     assert seen.get("timing") == {"ttft": 0.0, "elapsed": 11.5}
 
 
+def test_the_time_it_took_is_that_of_all_its_legs_without_the_pause_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(module, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    held, seen = Pause(), Seen()
+    again = Pause()
+    more = Script([again, chunk(content=" two"), finish()])
+    with asked(Script([chunk(content="one"), held]), more, view=seen) as reply:
+        seen.until("response/content", "one")
+        now[0] += 4.0
+        reply.stop()
+        assert (reply.status, reply.elapsed) == ("stopped", 4.0)
+        now[0] += 60.0
+        reply.resume()
+        assert again.reached.wait(LONG)
+        now[0] += 2.5
+        assert reply.elapsed == 6.5
+        again.end()
+        assert (reply.wait().status, reply.elapsed) == ("finished", 6.5)
+        assert seen.get("timing")["elapsed"] == 6.5
+
+
 def test_while_it_is_taken_up_again_it_is_reconnecting() -> None:
     wait, again, seen = Pause(), Pause(), Seen()
 
