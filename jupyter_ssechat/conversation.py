@@ -7,10 +7,11 @@ from collections.abc import Callable
 from itertools import takewhile
 from typing import Any
 
+from .batches import Tell
 from .chat import Asked, Chat
 from .consumer import sendable
 from .errors import BadInput
-from .feed import Feed, Tell
+from .feed import Feed
 from .reply import Reply
 from .turns import Node, Tree, Turn, grown
 

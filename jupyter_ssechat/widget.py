@@ -11,7 +11,6 @@ in order of `seq`, asks for a snapshot when one is missing, and checks length an
 from __future__ import annotations
 
 import threading
-import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -21,9 +20,9 @@ from typing import Any, Literal, cast
 import anywidget
 import traitlets
 
+from .batches import Batches, empty_document
 from .errors import BadInput
-from .message import Message
-from .patches import Document, Patch
+from .patches import Patch
 from .reply import Reply
 
 STATIC = Path(__file__).parent / "static"
@@ -53,9 +52,7 @@ class ChatView(anywidget.AnyWidget):
                 f"ChatView has no {unknown[0]!r}; it has status, folded, label, prompt and layout"
             )
         self._lock = threading.RLock()
-        self._seq = 0
-        self._message = Message(Document(_empty()))
-        self._reply: Reply | None = None
+        self._batches = Batches(self._tell)
         self._on_action: Callable[[Action], object] | None = None
         self._on_ask: Callable[[str], object] | None = None
         self._on_hello: Callable[[str], None] | None = None
@@ -81,37 +78,30 @@ class ChatView(anywidget.AnyWidget):
         """Tell the view how to stop this one stream by itself; never in a synced trait, where it would be saved."""
         self.send({"type": "control", **grant})
 
+    def _tell(self, message: dict[str, Any]) -> None:
+        self.send(message)
+
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
         """The traits; the snapshot among them is of this moment, never of an earlier one."""
-        if not hasattr(self, "_message"):
+        if not hasattr(self, "_batches"):
             return cast("dict[str, Any]", super().get_state(key=key, drop_defaults=drop_defaults))
         with self._lock:
             state: dict[str, Any] = super().get_state(key=key, drop_defaults=drop_defaults)
             if "snapshot" in state or key is None:
-                state["snapshot"] = self._current()
+                state["snapshot"] = self._batches.snapshot()
             return state
-
-    def _current(self) -> dict[str, Any]:
-        document = self._message.document.snapshot()
-        if self._reply is not None:  # so that a page that comes late shows the same clock
-            document.setdefault("timing", {})["elapsed"] = round(self._reply.elapsed, 3)
-        return {"seq": self._seq, "document": document}
 
     def push(self, patches: list[Patch]) -> None:
         """Apply a batch here and send it to every browser."""
         with self._lock:
-            for patch in patches:
-                self._message.apply(patch)
-            self._seq += 1
-            wire = [{"p": patch.path, "o": patch.op, "v": patch.value} for patch in patches]
-            self.send({"type": "patches", "seq": self._seq, "patches": wire})
+            self._batches.push(patches)
 
     def begin(self, reply: Reply) -> None:
         """Show that the answer streams (again); another reply takes the place of the one before."""
         with self._lock:
-            if self._reply not in (None, reply):
-                self.push([Patch("", "SET", {**_empty(), "continued": False})])
-            self._reply = reply
+            if self._batches.reply not in (None, reply):
+                self.push([Patch("", "SET", {**empty_document(), "continued": False})])
+            self._batches.reply = reply
             self.status = "streaming"
             self.folded = False
 
@@ -121,9 +111,7 @@ class ChatView(anywidget.AnyWidget):
     def end(self, reply: Reply) -> None:
         """Tell every browser how the text ought to read now."""
         with self._lock:
-            text = f"{self._message.thinking}\0{self._message.content}".encode()
-            check = {"length": len(text), "checksum": zlib.crc32(text)}
-            self.send({"type": "end", "seq": self._seq, **check})
+            self._batches.check()
             self.status = reply.status
 
     def _received(self, _: Any, content: Any, __: Any) -> None:
@@ -133,7 +121,7 @@ class ChatView(anywidget.AnyWidget):
         match data.get("type"):
             case "sync":
                 with self._lock:
-                    self.send({"type": "snapshot", **self._current()})
+                    self.send({"type": "snapshot", **self._batches.snapshot()})
             case "stop" | "resume" as action:
                 self._answer(data, partial(self._act, action))
             case "regenerate":
@@ -177,8 +165,3 @@ class ChatView(anywidget.AnyWidget):
         self.send(
             {"type": "ack", "id": request.get("id"), "action": request["type"], "ok": ok, "message": said}
         )
-
-
-def _empty() -> dict[str, Any]:
-    """The document of an answer that has not begun."""
-    return {"response": {}, "phase": "connecting", "timing": {}}
