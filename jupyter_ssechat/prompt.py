@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import builtins
 import inspect
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from .errors import BadInput, SSEChatError
 from .excerpts import MAX_FILE_CHARS, cut, excerpt_of, fenced
 from .explanation import explained
+from .expression import evaluated
 from .reply import Reply
 from .template import Mark, filled
 
@@ -51,10 +50,10 @@ def composed(
 
 def _value_of(mark: Mark, namespace: dict[str, Any]) -> str:
     try:
-        value = eval(compile(mark.expression, "<prompt>", "eval"), namespace)
+        value = evaluated(mark.expression, namespace)
         return format(value, mark.format) if mark.format else _text_of(value)
-    except Exception as error:
-        raise BadInput(f"{mark}: {_fault(error, namespace)}") from None
+    except (BadInput, TypeError, ValueError) as error:
+        raise BadInput(f"{mark}: {error}; write \\{{{{ for braces that are text") from None
 
 
 def _text_of(value: object) -> str:
@@ -67,20 +66,6 @@ def _text_of(value: object) -> str:
         except (OSError, TypeError):
             pass
     return excerpt_of(value)
-
-
-def _fault(error: Exception, namespace: Mapping[str, Any]) -> str:
-    if isinstance(error, NameError):
-        near = _near(error.name, [*namespace, *vars(builtins)])
-        return f"there is no variable {error.name!r}{near}; write \\{{{{ for braces that are text"
-    if isinstance(error, AttributeError) and error.name and error.obj is not None:
-        return f"a {type(error.obj).__name__} has no {error.name!r}{_near(error.name, dir(error.obj))}"
-    return f"{type(error).__name__}: {error}"
-
-
-def _near(name: str | None, known: Collection[str]) -> str:
-    found = get_close_matches(name or "", [one for one in known if not one.startswith("_")], n=3)
-    return f"; did you mean {' or '.join(found)}?" if found else ""
 
 
 # -- files --------------------------------------------------------------------------------------------------
