@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import email
 import importlib
+import json
 import os
 import re
 import subprocess
@@ -38,6 +39,8 @@ PURE = [
     "patches",
     "message",
     "request",
+    "response_format",
+    "openai_messages",
     "dialects.dialect",
     "dialects.think_tags",
     "dialects.deepseek",
@@ -53,6 +56,9 @@ PURE = [
     "replay",
     "continuation",
     "discretion",
+    "excerpts",
+    "template",
+    "cassette",
     "gateway.openai_error",
     "gateway.chunks",
 ]
@@ -96,20 +102,35 @@ FLOORS = [
     "gateway.app",
     "gateway.server",
     "images",
+    "expression",
+    "partial_json",
+    "schema",
+    "transcript",
+    "transcript_markdown",
+    "conversation_file",
     "client",
     "consumer",
     "reply",
+    "standing",
     "deltas",
+    "batches",
     "widget",
     "presentation",
     "kernel",
     "cell",
     "chat",
+    "autosave",
     "turns",
+    "panel_text",
     "feed",
     "conversation",
     "panel",
     "loops",
+    "explanation",
+    "prompt",
+    "cell_turns",
+    "keys",
+    "options",
     "magics",
     "serve",
     "__init__",
@@ -120,15 +141,18 @@ FLOORS = [
 NOT_IN_THE_PURE_CORE = {"IPython", "asyncio", "httpx", "os", "socket", "threading", "time", "traitlets"}
 
 DOORS = {
-    "IPython": ["magics", "presentation"],
+    "IPython": ["keys", "magics", "options", "panel_text", "presentation"],
     "anywidget": ["panel", "widget"],
     "httpx": ["transport"],
     "httpx_sse": ["transport"],
     "ipykernel": ["kernel"],
+    "jiter": ["partial_json"],
+    "jsonschema": ["schema"],
     "jupyter_ui_poll": ["kernel"],
     "markdown_it": ["projection"],
     "msgspec": ["gateway.bodies"],
     "prometheus_client": ["gateway.metrics"],
+    "pydantic": ["schema"],
     "starlette": [
         "gateway.access",
         "gateway.app",
@@ -149,10 +173,11 @@ DOORS = {
 DISTRIBUTIONS = {"markdown_it": "markdown_it_py"}
 """Where the library is called something else than its distribution."""
 
-GIVEN = {"ipykernel"}
-"""Imported, but no dependency: it is what runs us."""
+GIVEN = {"ipykernel", "pydantic"}
+"""Imported, but no dependency: what runs us, and what is asked for by those who have it."""
 
 STATIC = {f"jupyter_ssechat/static/{name}" for name in ("widget.js", "widget.css", "extras.js")}
+LABEXTENSION = {"install.json", "package.json", "static/remoteEntry.js"}
 
 
 # ---- what the files import ----
@@ -337,7 +362,7 @@ def test_the_sdist_holds_the_bundle_and_its_sources_and_nothing_installed(sdist:
         "js/package-lock.json",
         "js/src/widget.ts",
     }
-    assert STATIC | wanted <= names
+    assert STATIC | {f"jupyter_ssechat/labextension/{name}" for name in LABEXTENSION} | wanted <= names
     assert not [
         name for name in names if "node_modules" in name or "__pycache__" in name or name.endswith(".map")
     ]
@@ -351,6 +376,21 @@ def test_the_wheel_holds_the_bundle_and_only_the_package(wheel: Path) -> None:
     assert {f"jupyter_ssechat/{path.relative_to(PACKAGE).as_posix()}" for path in files().values()} <= names
     assert "jupyter_ssechat/py.typed" in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"jupyter_ssechat"}
+
+
+def test_the_wheel_puts_the_extension_where_jupyterlab_looks_for_it(wheel: Path) -> None:
+    place = (
+        f"jupyter_ssechat-{jupyter_ssechat.__version__}.data/data/share/jupyter/labextensions/jupyter-ssechat"
+    )
+    [paths] = jupyter_ssechat._jupyter_labextension_paths()
+    with zipfile.ZipFile(wheel) as archive:
+        shipped = {name.removeprefix(f"{place}/") for name in archive.namelist() if name.startswith(place)}
+        described = json.loads(archive.read(f"{place}/package.json"))
+        built = archive.read(f"{place}/{described['jupyterlab']['_build']['load']}")
+    assert shipped == LABEXTENSION
+    assert built == (PACKAGE / paths["src"] / "static" / "remoteEntry.js").read_bytes()
+    assert described["name"] == paths["dest"] == place.rpartition("/")[2]
+    assert described["version"] == jupyter_ssechat.__version__
 
 
 def test_the_wheel_says_what_it_is(wheel: Path) -> None:
