@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 from urllib.parse import parse_qs
 
+from . import conversation_file
 from .client import GatewayClient
 from .consumer import shared_consumer
 from .deadlines import Deadlines
@@ -21,8 +24,12 @@ from .message import Delta
 from .patches import Patch
 from .profiles import open_upstream
 from .reply import Call, Reply, View
+from .standing import StandingReply
+from .transcript import Transcript, read_transcript
+from .transcript_markdown import transcript_markdown
 from .transport import parsed
 from .upstream import Upstream
+from .wire_json import as_text
 
 # The names of these options → what the gateway, and most servers, call them.
 _NAMED = {
@@ -336,7 +343,9 @@ class Chat:
 
     def history(self) -> list[dict[str, Any]]:
         """All messages of the conversation, all branches, oldest first (protocols section 6)."""
-        session_id = self.session_id
+        return self._history_of(self.session_id)
+
+    def _history_of(self, session_id: str | None) -> list[dict[str, Any]]:
         if session_id is None:
             return []
         return self._consumer.submit(self._client.history(session_id)).result()
@@ -359,6 +368,103 @@ class Chat:
             found.append(known[at])
             at = known[at].get("parent_id")
         return found[::-1]
+
+    # ---- saved and taken up again ----
+
+    def transcript(self, *, of: Reply | None = None, cells: Mapping[str, int] | None = None) -> Transcript:
+        """All that has been said, as a value, in this conversation or in that `of` a reply.
+
+        `cells` is the id of a notebook's cell → the id of its answer.
+        """
+        session_id = self.session_id if of is None else of.session_id
+        history = self._history_of(session_id)
+        head = of.message_id if of is not None and session_id != self.session_id else self._head
+        return Transcript.of_history(history, head=head, system=self.system, model=self.model, cells=cells)
+
+    def to_markdown(self, *, thinking: bool = True) -> str:
+        """The conversation to read: its branch, thinking folded or left out, how answers ended."""
+        return transcript_markdown(self.transcript(), thinking=thinking)
+
+    def to_json(self, *, branches: bool = False) -> Any:
+        """The branch as a list of messages of chat completions: ``{"role", "content", …}``.
+
+        With `branches` an object that keeps all of the conversation, which `from_json` takes too: every branch,
+        thinking, how answers ended, usage.
+        """
+        transcript = self.transcript()
+        return transcript.to_json() if branches else transcript.to_messages()
+
+    @classmethod
+    def from_json(cls, data: object, upstream: str | Upstream | None = None, **options: Any) -> Chat:
+        """A chat that goes on from what `to_json` gave, as values or as text; else as `Chat(upstream, …)`.
+
+        Raises BadInput, one line, that says which message cannot be.
+        """
+        return cls._taking_up(read_transcript(data), upstream, options)
+
+    def save(self, path: str | os.PathLike[str], *, cells: Mapping[str, int] | None = None) -> Path:
+        """Save the conversation to a file, all branches of it; no key, and nothing of who is asked.
+
+        BadInput where that cannot be, or where something else stands there.
+        """
+        return conversation_file.save(path, self.transcript(cells=cells))
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], upstream: str | Upstream | None = None, **options: Any
+    ) -> Chat:
+        """A chat that goes on from a saved file, or from a list of messages in one; else as `Chat(upstream, …)`."""
+        return cls._taking_up(conversation_file.load(path), upstream, options)
+
+    @classmethod
+    def _taking_up(
+        cls, transcript: Transcript, upstream: str | Upstream | None, options: dict[str, Any]
+    ) -> Chat:
+        kept = {name: getattr(transcript, name) for name in ("model", "system")}
+        chat = cls(upstream, **{**kept, **options})
+        chat.restore(transcript)
+        return chat
+
+    def restore(self, transcript: Transcript) -> None:
+        """Go on from a saved conversation: the gateway gets it as a session of its own, its ids as they were.
+
+        Who is asked stays as it is, and so do model and system. Where the gateway does not take it in nothing
+        has changed: GatewayError or ConnectionFailed.
+        """
+        if self._gateway is None and not self._alive():
+            self.new()
+        taking_in = self._client.import_session(transcript.to_wire())
+        session_id = self._consumer.submit(taking_in).result()
+        if self._upstream is not None:
+            embedded().assign(session_id, self._upstream)
+        self.session_id, self._head = session_id, transcript.head
+        self.last = self.replies().get(transcript.head or 0)
+        self._begun = [] if self.last is None else [self.last]
+        for follower in self._followers:
+            follower.renewed()
+
+    def replies(self) -> dict[int, Reply]:
+        """Every answer that stands in the conversation, by its id in `history()`."""
+        history = self.history()
+        prompts = {one["message_id"]: as_text(one.get("content")) for one in history}
+        return {
+            one["message_id"]: self._standing_reply(one, prompts.get(one.get("parent_id"), ""))
+            for one in history
+            if one.get("role") == "ASSISTANT"
+        }
+
+    def _standing_reply(self, record: dict[str, Any], prompt: str) -> Reply:
+        assert self.session_id is not None, "a conversation with answers has a session"
+        return StandingReply(
+            self._consumer,
+            self._client,
+            record,
+            prompt,
+            session_id=self.session_id,
+            asking=lambda: self._asking({}),
+            on_ready=self._ready,
+            granting=embedded().access.grant if self._gateway is None else None,
+        )
 
     def new(self) -> None:
         """Begin a new conversation; the old one stays in the gateway."""

@@ -124,6 +124,24 @@ class GatewayClient:
             )
         return session_id
 
+    async def import_session(self, messages: list[dict[str, Any]]) -> str:
+        """Open a session with the messages of a saved conversation, ids as they are, and return its id."""
+        try:
+            found = await self._call("chat_session/import", {"chat_messages": messages})
+        except GatewayError as error:
+            if error.status not in (404, 405, 501):
+                raise
+            raise GatewayError(
+                f"the gateway at {self.url} takes in no saved conversation (it has no chat_session/import);"
+                " use the embedded gateway, or begin a new conversation",
+                status=error.status,
+            ) from None
+        if not isinstance(session_id := found.get("id"), str):
+            raise GatewayError(
+                "the gateway took in a conversation without giving it an id; is it one of ours?"
+            )
+        return session_id
+
     async def sessions(self) -> list[dict[str, Any]]:
         """List the sessions: id, title, updated_at (seconds since the epoch)."""
         return _objects((await self._call("chat_session/list", {})).get("chat_sessions"))

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import GatewayError, InvalidRequest
 from ..message import reopened
+from ..openai_messages import turn_of
 from ..patches import Patch
 from ..request import Request, Turn
 from ..upstream import Upstream
@@ -24,7 +25,7 @@ from .sessions import Record, Session, Sessions
 
 Key = tuple[str, int]
 
-IMAGES, HANDLE = "response/images", "response/upstream"
+IMAGES, HANDLE, VERBATIM = "response/images", "response/upstream", "response/verbatim"
 
 
 class Conversations:
@@ -98,7 +99,7 @@ class Conversations:
         if body.fallback_to_resume and (running is not None or _is_complete(record)):
             return self.resume(session.id, record.message_id)
         self._may_go_on(record, running)
-        record.apply(reopened())
+        record.apply([*reopened(), *_no_longer_verbatim(record)])
         return self._generate(session, record, _as_asked(record, body), continues=True)
 
     def _may_go_on(self, record: Record, running: Generation[PatchStream] | None) -> None:
@@ -203,7 +204,7 @@ class Conversations:
 def _request(session: Session, record: Record, body: Asking, *, continues: bool) -> Request:
     """What the upstream is asked: the branch that leads to the answer."""
     branch = session.path_to(record)[:-1]
-    turns = [_turn(one) for one in branch if one.role == "USER" or one.message.content]
+    turns = [turn for one in branch for turn in _turns(one)]
     options: dict[str, Any] = dict(body.options)
     return Request(
         turns=tuple(turns),
@@ -240,10 +241,20 @@ def _as_asked(record: Record, body: Continue) -> Asking:
     )
 
 
-def _turn(record: Record) -> Turn:
+def _turns(record: Record) -> list[Turn]:
+    """What a message is to a model: one that was imported may stand for several, or for none."""
+    verbatim = record.document.get(VERBATIM)
+    if verbatim is not None:
+        return [turn_of(message) for message in as_list(verbatim)]
     if record.role == "USER":
-        return Turn("user", record.message.content, images=tuple(_images(record)))
-    return Turn("assistant", record.message.content, handle=_handle(record))
+        return [Turn("user", record.message.content, images=tuple(_images(record)))]
+    content = record.message.content
+    return [Turn("assistant", content, handle=_handle(record))] if content else []
+
+
+def _no_longer_verbatim(record: Record) -> list[Patch]:
+    """An imported answer that goes on is not what was imported any more."""
+    return [Patch(VERBATIM, "SET", None)] if record.document.get(VERBATIM) is not None else []
 
 
 def _handle(record: Record) -> dict[str, Any] | None:
