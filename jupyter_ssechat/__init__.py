@@ -60,6 +60,11 @@ def load_ipython_extension(ipython: InteractiveShell) -> None:
     load(ipython)
 
 
+def _jupyter_labextension_paths() -> list[dict[str, str]]:  # pyright: ignore[reportUnusedFunction]
+    """Tell JupyterLab's tools where the extension is that draws saved answers."""
+    return [{"src": "labextension", "dest": "jupyter-ssechat"}]
+
+
 def unload_ipython_extension(ipython: InteractiveShell) -> None:
     """Take the magics away and close the gateway; called by ``%unload_ext``."""
     from .magics import unload

@@ -21,6 +21,9 @@ from .reply import Reply
 from .widget import ChatView
 from .wire_json import as_object, as_text
 
+# JupyterLab with our extension draws the Markdown beside it with figures and Copy; nobody else knows it. It holds
+# nothing: the text stands in the Markdown, and what differs from run to run in the metadata.
+ANSWER = "application/vnd.jupyter-ssechat.answer.v1+json"
 # The same before and after the view retires, so that nbval finds what was saved.
 NOTHING = {"text/plain": ""}
 
@@ -74,11 +77,10 @@ class Presentation:
         else:
             # A page that was reloaded does not get the text below: there the view alone has it.
             self._view.folded = self._pages < 2
-        bundle = {"text/markdown": markdown(reply), "text/plain": plain(reply)}
         if self._text is None:
-            self._text = _show(bundle, figures(reply))
+            self._text = _show(bundle(reply), figures(reply))
         else:
-            self._text.update(bundle, raw=True, metadata=figures(reply))
+            self._text.update(bundle(reply), raw=True, metadata=figures(reply))
 
     def discard(self) -> None:
         """Nothing came of the turn: take the empty view away."""
@@ -114,7 +116,7 @@ class Presentation:
 
 def show_text(reply: Reply) -> None:
     """Display a reply's text anew, as it stands."""
-    _show({"text/markdown": markdown(reply), "text/plain": plain(reply)}, figures(reply))
+    _show(bundle(reply), figures(reply))
 
 
 def show_history(messages: list[dict[str, Any]]) -> None:
@@ -135,9 +137,14 @@ def show_history(messages: list[dict[str, Any]]) -> None:
     )
 
 
+def bundle(reply: Reply) -> dict[str, Any]:
+    """A reply as the data of an output, for every host."""
+    return {ANSWER: {}, "text/markdown": markdown(reply), "text/plain": plain(reply)}
+
+
 def markdown(reply: Reply) -> str:
-    """The safe projection of a reply, with a line that says how it ended if it is not whole."""
-    return to_markdown(_with_calls(reply), reply.thinking, status_note=note(reply))
+    """The safe projection of a reply, with its sources, and how it ended if it is not whole."""
+    return to_markdown(_with_calls(reply), reply.thinking, status_note=note(reply), sources=reply.sources)
 
 
 def plain(reply: Reply) -> str:
@@ -181,7 +188,8 @@ def figures(reply: Reply) -> dict[str, Any]:
     for text in ("content", "thinking"):
         del fields[text]
     timing = {"ttft": reply.ttft, "elapsed": reply.elapsed}
-    return {"ssechat": {**fields, **{name: value and round(value, 3) for name, value in timing.items()}}}
+    fields |= {name: value and round(value, 3) for name, value in timing.items()}
+    return {"ssechat": {**fields, "continuation": reply.continuation}}
 
 
 def _reference(view: ChatView) -> dict[str, Any]:
