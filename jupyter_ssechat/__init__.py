@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from .message import Delta, Usage
     from .panel import ChatPanel
     from .reply import Reply
+    from .tape import Cassette
     from .widget import ChatView
 
 __version__ = "0.1.0"
 __all__ = [
+    "Cassette",
     "Chat",
     "ChatPanel",
     "ChatView",
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Cassette": "tape",
     "Chat": "chat",
     "ChatPanel": "panel",
     "ChatView": "widget",
