@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 from urllib.parse import parse_qs
 
 from . import conversation_file
+from .cassette import RecordMode
 from .client import GatewayClient
 from .consumer import shared_consumer
 from .deadlines import Deadlines
@@ -23,8 +24,10 @@ from .images import image_urls
 from .message import Delta
 from .patches import Patch
 from .profiles import open_upstream
+from .recording import recording
 from .reply import Call, Reply, View
 from .standing import StandingReply
+from .tape import Cassette
 from .transcript import Transcript, read_transcript
 from .transcript_markdown import transcript_markdown
 from .transport import parsed
@@ -73,7 +76,13 @@ class Chat:
     in this process turns it into streams that stop and resume. With `gateway` (and its `token`) another gateway
     is used, and with it the upstream that it has. The key of a model server is read from the environment
     variable `api_key_env`. `deadlines` says how long a model server may take for what, `patience` how often it is
-    asked again. `pace` slows down (above 1) or speeds up (below 1, 0 is at once) the demo model.
+    asked again. `pace` slows down (above 1) or speeds up (below 1, 0 is at once) the demo model and a replay; their
+    own are 1 and 0.
+
+    With `cassette`, a file or a `Cassette`, answers are recorded and replayed, as `record_mode` says: ``"once"``
+    records where the file does not exist yet, and else replays only; ``"new_episodes"`` records what it does not
+    know, ``"all"`` everything anew, ``"none"`` nothing. Where an answer is replayed no upstream is opened, so neither
+    it nor its key need be there. A file that ends in ``.sse`` is one plain stream, which answers every request.
     """
 
     def __init__(
@@ -91,11 +100,17 @@ class Chat:
         api_key_env: str | None = None,
         deadlines: Deadlines | None = None,
         patience: Patience | None = None,
-        pace: float = 1.0,
+        pace: float | None = None,
+        cassette: str | os.PathLike[str] | Cassette | None = None,
+        record_mode: RecordMode = "once",
     ) -> None:
         if gateway is not None and upstream is not None:
             raise BadInput(
                 "gateway and upstream were both given; a gateway brings its own upstream, so give one"
+            )
+        if gateway is not None and cassette is not None:
+            raise BadInput(
+                "gateway and cassette were both given; what records is the gateway of this process"
             )
         self.model = model
         self.system = system
@@ -120,6 +135,8 @@ class Chat:
                 deadlines=deadlines,
                 patience=patience,
                 pace=pace,
+                cassette=cassette,
+                record_mode=record_mode,
             )
 
     def __repr__(self) -> str:
@@ -173,13 +190,18 @@ class Chat:
         api_key_env: str | None = None,
         deadlines: Deadlines | None = None,
         patience: Patience | None = None,
-        pace: float = 1.0,
+        pace: float | None = None,
+        cassette: str | os.PathLike[str] | Cassette | None = None,
+        record_mode: RecordMode = "once",
     ) -> None:
         """Let another upstream answer from now on; the conversation goes on."""
         if self._gateway is not None:
             raise BadInput(f"this chat is connected to {self._client.url}, which chooses its own upstream")
-        opened = (
-            open_upstream(
+
+        def opens() -> Upstream:
+            if not isinstance(upstream, str):
+                return upstream
+            return open_upstream(
                 upstream,
                 url=url,
                 model=model,
@@ -187,10 +209,13 @@ class Chat:
                 api_key_env=api_key_env,
                 deadlines=deadlines,
                 patience=patience,
-                pace=pace,
+                pace=1.0 if pace is None else pace,
             )
-            if isinstance(upstream, str)
-            else upstream
+
+        opened = (
+            opens()
+            if cassette is None
+            else recording(opens, cassette, mode=record_mode, pace=pace or 0.0, dialect=dialect)
         )
         self._upstream = opened
         if self.session_id is not None:
