@@ -39,6 +39,13 @@ class CellTurns:
         if cell_id:
             self._turns[session, cell_id] = turn
 
+    def answers(self, session: str, chat: Chat) -> dict[str, int]:
+        """The id of each cell → the id of the answer that it has in a conversation."""
+        standing = {cell: self.get(name, cell, chat) for name, cell in self._turns if name == session}
+        return {
+            cell: turn.reply.message_id for cell, turn in standing.items() if turn and turn.reply.message_id
+        }
+
     def forget(self, session: str) -> None:
         """Forget the turns of one conversation."""
         self._turns = {place: turn for place, turn in self._turns.items() if place[0] != session}

@@ -5,51 +5,50 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from dataclasses import fields
-from typing import Any, cast
+from pathlib import Path
+from typing import Any
 
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
-from traitlets import Bool, Dict, Float, Int, TraitError, Unicode, validate
+from IPython.core.magic import cell_magic, line_magic, magics_class, no_var_expand
+from traitlets import Bool, Unicode
 
+from . import conversation_file
+from .autosave import Autosave
 from .cell import STOP_SECONDS, Kept, cell_of
 from .cell_turns import CellTurn, CellTurns, sending, standing
 from .chat import Chat
+from .connection import Connection
 from .consumer import shared_consumer
-from .deadlines import Deadlines
 from .errors import BadInput
-from .exchange import Patience
 from .gateway.server import close_embedded
 from .images import image_urls
-from .keys import TypedKey, typed_key
-from .options import CELL, CONNECT, HELP, asking, cell_options, documented, parsed, token, use_options
+from .keys import typed_key
+from .options import (
+    CELL,
+    CONNECT,
+    FILE,
+    HELP,
+    RECORD,
+    REPLAY,
+    asking,
+    cell_options,
+    documented,
+    parsed,
+    token,
+    use_options,
+)
 from .profiles import PROFILES, local_servers, open_upstream
+from .prompt import composed
 from .reply import Reply, View
-from .upstream import Upstream
-
-# The traits that say who answers, and how.
-_UPSTREAM = ["upstream", "url", "dialect", "api_key_env", "deadlines", "retries", "pace"]
+from .schema import named_schema
 
 
 @magics_class
-class ChatMagics(Magics):
+class ChatMagics(Connection):
     """Chat with a language model in cells; every trait is set by ``%config ChatMagics.NAME = VALUE``."""
 
-    upstream = Unicode("demo", help="demo, a profile, or the address of a model server").tag(config=True)
-    url = Unicode("", help="the address of a server of the profile's kind, if not its own").tag(config=True)
-    dialect = Unicode("auto", help="the wire of the model server; auto: told by its address").tag(config=True)
-    api_key_env = Unicode("", help="the environment variable that holds the server's key").tag(config=True)
-    gateway = Unicode("", help="the address of another gateway; empty for the embedded one").tag(config=True)
-    token_env = Unicode("", help="the environment variable that holds the gateway's token").tag(config=True)
-    deadlines = Dict(
-        value_trait=Float(allow_none=True),
-        key_trait=Unicode(),
-        help="seconds a model server may take: connect, first_byte, first_token, silence, idle, total; None: no end",
-    ).tag(config=True)
-    retries = Int(2, min=0, max=100, help="how often a model server is asked again").tag(config=True)
     model = Unicode("", help="the model to ask; empty for the server's choice").tag(config=True)
     system = Unicode("", help="the system prompt").tag(config=True)
     thinking = Bool(True, help="whether to let the model think").tag(config=True)
@@ -57,29 +56,17 @@ class ChatMagics(Magics):
     keep_view = Bool(False, help="whether the view of a finished answer stays, with Regenerate and Edit").tag(
         config=True
     )
-    pace = Float(
-        1.0, min=0.0, max=1000.0, help="how the demo model waits: 1 like a real one, 0 not at all"
-    ).tag(config=True)
+    vars = Bool(False, help="whether {{expressions}} in a prompt are filled in, as with --vars").tag(
+        config=True
+    )
 
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
         self._cell = cell_of(shell)
-        self._chats: dict[str, Chat] = {}
         self._turns = CellTurns()
+        self._kept: dict[str, Autosave] = {}
         self._name = "default"
         self._last: Reply | None = None
-        self._token: str | None = None
-        self._key: TypedKey | None = None
-        self.observe(self._forget_connections, ["gateway", "token_env"])
-        self.observe(self._use_anew, _UPSTREAM)
-
-    @validate("deadlines")
-    def _checked_deadlines(self, proposal: dict[str, Any]) -> dict[str, float | None]:
-        try:
-            _deadlines(proposal["value"])
-        except BadInput as error:
-            raise TraitError(str(error)) from None
-        return proposal["value"]
 
     # -- %%chat ---------------------------------------------------------------------------------------------
 
@@ -90,17 +77,19 @@ class ChatMagics(Magics):
         """Ask a model what stands in the cell; thinking and answer appear while they arrive."""
         options = cell_options(line)
         chat = self._chat(options.session, new=options.new)
-        prompt = cell.strip("\n")
+        prompt = self._prompt(options, cell)
         images = self._images(options.image or [])
         session, cell_id, asked = self._name, self._cell.id, asking(options)
+        if options.json:
+            asked["schema"] = named_schema(options.json, self._variables)
         turn = None if options.append or options.new else self._turns.get(session, cell_id, chat)
         background = (options.bg or self.background) and self._cell.attended
 
         def keep(reply: Reply) -> None:
             self._last = reply
             self._turns.put(session, cell_id, CellTurn(reply.prompt, images, reply))
-            if options.out and self.shell is not None:
-                self.shell.user_ns[options.out] = reply
+            if options.out:
+                self._variables[options.out] = reply
 
         def again(reply: Reply, prompt: str, *, view: View) -> Reply:
             fresh = sending(chat, prompt, images, standing(chat, reply, images), asked)(view=view)
@@ -109,13 +98,38 @@ class ChatMagics(Magics):
 
         if turn is not None:
             turn.reply.dismiss()
-        kept = Kept(prompt, again) if self.keep_view and self._cell.attended else None
-        self._cell.run(sending(chat, prompt, images, turn, asked), keep, background=background, kept=kept)
+        taped = options.record or options.replay  # for this one answer: no button may ask anew
+        kept = Kept(prompt, again) if self.keep_view and self._cell.attended and not taped else None
+        try:
+            with self._on_cassette(options.record, options.replay):
+                send = sending(chat, prompt, images, turn, asked)
+                self._cell.run(send, keep, background=background, kept=kept)
+        finally:
+            self._tell()
+
+    def _prompt(self, options: Any, cell: str) -> str:
+        return composed(
+            cell.strip("\n"),
+            self.shell,
+            variables=options.vars or self.vars,
+            files=options.file or [],
+            cells=options.cell or [],
+            explain=options.explain,
+        )
+
+    @property
+    def _variables(self) -> dict[str, Any]:
+        return self.shell.user_ns if self.shell is not None else {}
 
     def _images(self, names: list[str]) -> list[str]:
         """Pictures by the names of variables that hold them, or as files and addresses."""
-        variables: dict[str, Any] = self.shell.user_ns if self.shell is not None else {}
-        return [url for name in names for url in image_urls(variables.get(name, name))]
+        return [url for name in names for url in image_urls(self._variables.get(name, name))]
+
+    def _tell(self) -> None:
+        """Say what is wrong with a cassette or a file, once."""
+        failures = [one.error for one in self._kept.values() if one.error is not None]
+        for line in (*self._news(), *map(str, failures)):
+            print(f"note: {line}")
 
     # -- %chat ----------------------------------------------------------------------------------------------
 
@@ -135,6 +149,7 @@ class ChatMagics(Magics):
             "resume": self._resume,
             "continue": self._resume,
             "regenerate": self._regenerate,
+            "explain": self._explain,
             "show": self._show,
             "status": self._status,
             "history": self._history,
@@ -142,6 +157,11 @@ class ChatMagics(Magics):
             "use": self._use,
             "models": self._models,
             "connect": self._connect,
+            "record": self._record,
+            "replay": self._replay,
+            "save": self._save,
+            "load": self._load,
+            "keep": self._keep,
             "help": lambda rest: print(HELP),
         }
 
@@ -183,18 +203,24 @@ class ChatMagics(Magics):
             "dialect": chat.dialect or "(the gateway's)",
             "key": self._key_from(),
             "model": self.model or "(the server's choice)",
+            **self._files(),
             "session": f"{self._name}, {len(chat.history())} messages",
             "last answer": self._last.phase if self._last else "none yet",
         }
         print("\n".join(f"{name + ':':13}{value}" for name, value in rows.items()))
 
-    def _key_from(self) -> str:
-        """Where the key comes from; never the key."""
-        profile = PROFILES.get(self.upstream)
-        if self._typed_key():
-            return "typed in, kept in memory"
-        name = self.api_key_env or (profile.key_env if profile else "")
-        return f"from {name}" if name else "none"
+    def _files(self) -> dict[str, str]:
+        """The files in use; a row for each."""
+        tape, kept = self._tape(), self._kept.get(self._name)
+        rows = {"kept in": str(kept.path)} if kept is not None and kept.active else {}
+        if tape is not None:
+            rows["cassette"] = (
+                f"{tape.path.name}, {self.record_mode}: {tape.recorded} recorded, {tape.replayed} replayed"
+            )
+        return rows
+
+    def _explain(self, question: str) -> None:
+        self.chat_cell("--explain", question)
 
     def _history(self, _: str) -> None:
         self._cell.show_history(self._chat().branch())
@@ -214,7 +240,7 @@ class ChatMagics(Magics):
         options = use_options(rest)
         if options.upstream == "auto":
             options.upstream = self._found()
-        pace = self.pace if options.pace is None else options.pace
+        pace = float(self.pace if options.pace is None else options.pace)
         typed = None if options.key_env else typed_key(options.upstream, options.url, always=options.ask_key)
         open_upstream(  # before anything is changed
             options.upstream,
@@ -232,7 +258,7 @@ class ChatMagics(Magics):
             self.api_key_env = options.key_env or ""
             self.model = options.model or ""
             self.pace = pace
-        self._use_anew(None)
+        self._use_anew()
         print(f"using {self._chat().upstream}" + (f", model {self.model}" if self.model else ""))
 
     def _found(self) -> str:
@@ -256,9 +282,71 @@ class ChatMagics(Magics):
         Chat(gateway=options.gateway, token=given).check()
         self.gateway = options.gateway
         self._token = given
-        self._forget_connections(None)
+        self._forget_chats()
         self._chat()
         print(f"connected to {options.gateway.partition('?')[0]}")
+
+    def _record(self, rest: str) -> None:
+        if rest == "off":
+            self._take_out()
+            return
+        options = parsed(RECORD, rest)
+        self._put_in(options.file, options.mode, self.replay_pace)
+        print(f"recording to {options.file}; %chat record off ends it")
+
+    def _replay(self, rest: str) -> None:
+        if rest == "off":
+            self._take_out()
+            return
+        options = parsed(REPLAY, rest)
+        self._put_in(options.file, "none", options.pace)
+        print(f"replaying {options.file}; %chat replay off ends it")
+        self._tell()
+
+    def _take_out(self) -> None:
+        self._put_in("", "once", 0.0)
+        print(f"using {self._chat().upstream}")
+
+    # -- saved conversations --------------------------------------------------------------------------------
+
+    def _save(self, rest: str) -> None:
+        chat, file = self._chat(), parsed(FILE, rest).file
+        path = chat.save(file, cells=self._turns.answers(self._name, chat))
+        print(f"saved {len(chat.history())} messages to {path}")
+
+    def _load(self, rest: str) -> None:
+        self._restore(parsed(FILE, rest).file)
+        print(f"loaded {len(self._chat().history())} messages; the next %%chat goes on from there")
+
+    def _restore(self, file: str) -> None:
+        transcript, chat, name = conversation_file.load(file), self._chat(), self._name
+        chat.restore(transcript)
+        self.system, self.model = transcript.system or self.system, self.model or transcript.model or ""
+        self._last = chat.last
+        self._turns.forget(name)
+        replies = chat.replies()
+        for cell_id, answer in transcript.cells.items():
+            if reply := replies.get(answer):
+                self._turns.put(name, cell_id, CellTurn(reply.prompt, transcript.images_of(answer), reply))
+
+    def _keep(self, rest: str) -> None:
+        if rest == "off":
+            self._let_go()
+            print("the conversation is kept in no file")
+            return
+        chat, file = self._chat(), parsed(FILE, rest).file
+        there = Path(file).expanduser().exists()
+        if there:
+            self._restore(file)
+        self._let_go()
+        name = self._name
+        self._kept[name] = Autosave(chat, file, cells=lambda: self._turns.answers(name, chat))
+        said = f"goes on from {file}" if there else f"will be kept in {file}"
+        print(f"the conversation {said}: {len(chat.history())} messages")
+
+    def _let_go(self) -> None:
+        if kept := self._kept.pop(self._name, None):
+            kept.close()
 
     # -- conversations --------------------------------------------------------------------------------------
 
@@ -271,59 +359,22 @@ class ChatMagics(Magics):
         """The conversation in use, brought up to date with the configuration."""
         self._name = name or self._name
         if self._name not in self._chats:
-            self._chats[self._name] = self._open()
+            self._chats[self._name] = self._connected()
         chat = self._chats[self._name]
         chat.model, chat.system, chat.thinking = self.model or None, self.system or None, self.thinking
         if new:
             self._begin_anew()
         return chat
 
-    def _open(self) -> Chat:
-        if self.gateway:
-            given = self._token or os.environ.get(self.token_env or "", "").strip() or None
-            return Chat(gateway=self.gateway, token=given)
-        return Chat(self._opened())
-
-    def _opened(self) -> Upstream:
-        """The upstream that the configuration names."""
-        return open_upstream(
-            self.upstream,
-            url=self.url or None,
-            dialect=None if self.dialect == "auto" else self.dialect,
-            api_key_env=self.api_key_env or None,
-            api_key=self._typed_key(),
-            deadlines=_deadlines(self.deadlines),
-            patience=Patience(retries=self.retries),
-            pace=self.pace,
-        )
-
-    def _typed_key(self) -> str | None:
-        """The key that was typed in, if it was for the server in use."""
-        return self._key.given_to(self.upstream, self.url) if self._key else None
-
-    def _forget_connections(self, _: Any) -> None:
-        self._chats.clear()
+    def _forget_chats(self) -> None:
+        super()._forget_chats()
         self._turns.clear()
 
-    def _use_anew(self, _: Any) -> None:
-        if self.gateway:
-            self._forget_connections(None)
-            self.gateway = ""
-        for chat in self._chats.values():
-            chat.use(self._opened())
-
     def close(self) -> None:
-        """Stop what streams."""
-        for chat in self._chats.values():
-            if chat.last is not None:
-                chat.last.ask_to_stop()
-
-
-def _deadlines(seconds: dict[str, float | None]) -> Deadlines:
-    known = [one.name for one in fields(Deadlines)]
-    if unknown := sorted(set(seconds) - set(known)):
-        raise BadInput(f"there is no deadline {unknown[0]!r}; expected some of {', '.join(known)}")
-    return Deadlines(**cast("dict[str, Any]", seconds))
+        """Stop what streams, and write what is to be kept."""
+        super().close()
+        for kept in self._kept.values():
+            kept.close()
 
 
 def _profile_table() -> str:

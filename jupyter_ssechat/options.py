@@ -12,24 +12,30 @@ import shlex
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from IPython.core.error import UsageError
 from IPython.core.magic_arguments import MagicArgumentParser
 
+from .cassette import RecordMode
 from .errors import BadInput
 
 HELP = """\
 %%chat [options]      ask what stands below; run the cell again for another answer, change it to edit the turn
   -m MODEL, -s SYSTEM, --no-thinking, --effort LEVEL         how to answer
   -t TEMPERATURE, --max-tokens N, --stop TEXT, --option KEY VALUE
-  --image FILE|VARIABLE                                      a picture to look at
+  --vars, --file PATH, --cell N, --explain, --image FILE     what else to read
+  --json MODEL                                               an answer as data, in VAR.data
   --session NAME, --new, --append                            where the turn belongs
   --bg                                                       return at once; the kernel stays free
   -o VAR                                                     keep the Reply in a variable
+  --record FILE, --replay FILE                               a cassette for this cell
 
 %chat stop | resume | continue | regenerate | show           the last answer
+%chat explain [QUESTION]                                     the last exception
 %chat status | history | new                                 the conversation
+%chat save FILE | load FILE | keep FILE                      a conversation in a file, for tomorrow
+%chat record FILE [--mode MODE] | replay FILE [--pace X]     answers on a cassette; `record off` takes it out
 %chat use ollama|openai|…|URL [-m MODEL] [--key-env NAME]    the model server; `use` alone lists them
 %chat use auto | use demo                                    one that runs on this machine; the built-in one
 %chat models                                                 what it offers
@@ -50,13 +56,20 @@ def _cell() -> MagicArgumentParser:
     add("-t", "--temperature", type=float, help="how freely to choose words; 0 is not at all")
     add("--max-tokens", type=int, metavar="N", help="the longest answer, in tokens")
     add("--stop", action="append", metavar="TEXT", help="end the answer before this text")
+    add("--vars", action="store_true", help="fill in {{expressions}} from the notebook's variables")
+    add("--file", action="append", metavar="PATH", help="a text file to read")
+    add("--cell", action="append", type=int, metavar="N", help="the cell that ran as In[N], and its output")
+    add("--explain", action="store_true", help="the last exception; without a prompt, asks what went wrong")
     add("--image", action="append", metavar="FILE", help="a picture: a file, an address or a variable")
+    add("--json", metavar="MODEL", help="ask for JSON: a pydantic model, a JSON Schema, or a file with one")
     add("--option", nargs=2, action="append", metavar=("KEY", "VALUE"), help="a field for the model server")
     add("--session", metavar="NAME", help="the conversation to use; it stays chosen")
     add("--new", action="store_true", help="begin a new conversation")
     add("--append", action="store_true", help="add a turn, even if this cell has one already")
     add("--bg", action="store_true", help="return at once and keep the kernel free")
     add("-o", "--out", metavar="VAR", help="keep the Reply in this variable")
+    add("--record", metavar="FILE", help="a cassette for this cell: replay what it has, record the rest")
+    add("--replay", metavar="FILE", help="a cassette for this cell: replay alone")
     return parser
 
 
@@ -81,7 +94,30 @@ def _connect() -> MagicArgumentParser:
     return parser
 
 
-CELL, USE, CONNECT = _cell(), _use(), _connect()
+def _record() -> MagicArgumentParser:
+    parser = MagicArgumentParser("%chat record")
+    parser.add_argument("file", help="the cassette; off takes it out")
+    modes = get_args(RecordMode)
+    parser.add_argument(
+        "--mode", choices=modes, default="new_episodes", help="what is recorded, and what is replayed"
+    )
+    return parser
+
+
+def _replay() -> MagicArgumentParser:
+    parser = MagicArgumentParser("%chat replay")
+    parser.add_argument("file", help="the cassette, or a recorded .sse file; off takes it out")
+    parser.add_argument("--pace", type=float, default=0.0, help="0 at once, 1 as it was recorded")
+    return parser
+
+
+def _file() -> MagicArgumentParser:
+    parser = MagicArgumentParser("%chat save, load, keep")
+    parser.add_argument("file", help="the file of the conversation")
+    return parser
+
+
+CELL, USE, CONNECT, RECORD, REPLAY, FILE = _cell(), _use(), _connect(), _record(), _replay(), _file()
 
 
 def documented(parser: MagicArgumentParser) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -108,6 +144,12 @@ def cell_options(line: str) -> Namespace:
     options = parsed(CELL, line)
     if options.out and (not options.out.isidentifier() or keyword.iskeyword(options.out)):
         raise UsageError(f"-o {options.out}: not a variable name")
+    if options.record and options.replay:
+        raise UsageError(
+            "--record and --replay were both given; --record replays what the cassette has already"
+        )
+    if options.bg and (options.record or options.replay):
+        raise UsageError("a cell in the background cannot have a cassette of its own; use %chat record FILE")
     return options
 
 
