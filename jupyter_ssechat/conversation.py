@@ -12,6 +12,7 @@ from .chat import Asked, Chat
 from .consumer import sendable
 from .errors import BadInput
 from .feed import Feed
+from .panel_text import Said
 from .reply import Reply
 from .turns import Node, Tree, Turn, grown
 
@@ -142,6 +143,14 @@ class Conversation:
         node.message_id = reply.message_id
         if node.parent is not None and node.parent.message_id is None:
             node.parent.message_id = reply.request_message_id
+
+    # ---- what stays in the notebook ----
+
+    def said(self) -> list[Said]:
+        """The shown branch in words; an answer that streams is not among them before it has ended."""
+        with self.lock:
+            shown = [(turn.prompt.text, self._feeds[turn.answer.number]) for turn in self._tree.branch()]
+            return [feed.in_words(prompt) for prompt, feed in shown if feed.status != "streaming"]
 
     # ---- what browsers are told ----
 

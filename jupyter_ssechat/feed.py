@@ -9,7 +9,9 @@ from typing import Any
 from .batches import Batches, Tell
 from .consumer import sendable
 from .message import Message, Status
+from .panel_text import Said
 from .patches import Document, Patch
+from .presentation import markdown, plain
 from .reply import Reply
 
 
@@ -31,6 +33,7 @@ class Feed:
         self._tell = tell_numbered
         self._heard = heard
         self._batches = Batches(tell_numbered)
+        self._words: tuple[object, Said] | None = None
 
     @property
     def seq(self) -> int:
@@ -57,6 +60,14 @@ class Feed:
         self._batches.message = message = Message(Document({"response": sendable(record), "timing": {}}))
         message.interrupt()
         self.status = message.status
+
+    def in_words(self, prompt: str) -> Said:
+        """The answer as it stands, to be kept; projected once, until it changes."""
+        state = (self.seq, self.status, prompt)
+        if self._words is None or self._words[0] != state:
+            one = self.reply or self.message
+            self._words = state, Said(prompt, markdown(one), plain(one))
+        return self._words[1]
 
     def snapshot(self) -> dict[str, Any]:
         """The document and the number of the last batch in it."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from IPython.display import DisplayHandle, display
 
+from .message import Message
 from .patches import Patch
 from .projection import to_markdown
 from .reply import Reply
@@ -43,7 +44,9 @@ class Presentation:
         self._handle = _show({"application/vnd.jupyter.widget-view+json": _reference(view), **NOTHING})
         self._text = _show(NOTHING) if background else None
         self._retired = False
+        self._standing: tuple[dict[str, Any], dict[str, Any]] | None = None
         view.on_hello(self._hello)
+        view.on_placed(self._placed)
         self._pages = 0
         self._origin: str | None = None
         self._reply: Reply | None = None
@@ -54,6 +57,7 @@ class Presentation:
         self._view.begin(reply)
         if self._text is not None:
             self._text.update(NOTHING, raw=True)
+            self._stand(NOTHING, {})
 
     def ready(self, reply: Reply) -> None:
         """The reply has its ids: the view may be told how to stop it by itself."""
@@ -75,12 +79,15 @@ class Presentation:
         if not self._attended or (whole and not self._kept):
             self._retire()
         else:
-            # A page that was reloaded does not get the text below: there the view alone has it.
+            # A page that was reloaded may not get the text below: there the view alone has it.
             self._view.folded = self._pages < 2
+        data, metadata = bundle(reply), figures(reply)
         if self._text is None:
-            self._text = _show(bundle(reply), figures(reply))
+            self._text = _show(data, metadata)
         else:
-            self._text.update(bundle(reply), raw=True, metadata=figures(reply))
+            self._text.update(data, raw=True, metadata=metadata)
+        if self._attended:
+            self._stand(data, metadata)
 
     def discard(self) -> None:
         """Nothing came of the turn: take the empty view away."""
@@ -105,6 +112,18 @@ class Presentation:
         self._origin = origin
         self._pages += 1
         self._let_control()
+        if self._standing is not None:
+            self._stand(*self._standing)
+
+    def _stand(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
+        """Note what stands below the view, and tell the pages that have lost its place."""
+        self._standing = data, metadata
+        if self._pages > 1:
+            self._view.place(data, metadata, retired=self._retired)
+
+    def _placed(self) -> None:
+        if self._reply is not None and self._reply.done:
+            self._view.folded = True
 
     def _let_control(self) -> None:
         reply = self._reply
@@ -142,18 +161,18 @@ def bundle(reply: Reply) -> dict[str, Any]:
     return {ANSWER: {}, "text/markdown": markdown(reply), "text/plain": plain(reply)}
 
 
-def markdown(reply: Reply) -> str:
+def markdown(reply: Reply | Message) -> str:
     """The safe projection of a reply, with its sources, and how it ended if it is not whole."""
     return to_markdown(_with_calls(reply), reply.thinking, status_note=note(reply), sources=reply.sources)
 
 
-def plain(reply: Reply) -> str:
+def plain(reply: Reply | Message) -> str:
     """The answer for those who show no Markdown."""
     said, text = note(reply), _with_calls(reply)
     return f"{text}\n\n[{said}]" if said else text
 
 
-def _with_calls(reply: Reply) -> str:
+def _with_calls(reply: Reply | Message) -> str:
     """The answer, and below it the calls of tools that the model asks for, as code."""
     return "\n\n".join([reply.content, *map(_call, reply.tool_calls)]).lstrip("\n")
 
@@ -165,7 +184,7 @@ def _call(call: dict[str, Any]) -> str:
     return f"Tool call: {' '.join(name.split())}\n\n{fence}json\n{arguments}\n{fence}"
 
 
-def note(reply: Reply) -> str:
+def note(reply: Reply | Message) -> str:
     """How an answer ended that is not whole; empty for a whole one."""
     match reply.status:
         case "stopped":

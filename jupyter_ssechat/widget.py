@@ -56,6 +56,7 @@ class ChatView(anywidget.AnyWidget):
         self._on_action: Callable[[Action], object] | None = None
         self._on_ask: Callable[[str], object] | None = None
         self._on_hello: Callable[[str], None] | None = None
+        self._on_placed: Callable[[], object] | None = None
         super().__init__(**traits)
         self.on_msg(self._received)
 
@@ -73,6 +74,18 @@ class ChatView(anywidget.AnyWidget):
     def on_hello(self, callback: Callable[[str], None]) -> None:
         """Call back with the page's origin when a browser opens the view."""
         self._on_hello = callback
+
+    def on_placed(self, callback: Callable[[], object]) -> None:
+        """Call back when a page has put what `place` told it into its notebook."""
+        self._on_placed = callback
+
+    def place(self, data: dict[str, Any], metadata: dict[str, Any], *, retired: bool) -> None:
+        """Tell pages what stands below the view, as the data of an output, and whether the view has retired.
+
+        A page that was opened after the display gets no update of these outputs: JupyterLab has lost their ids.
+        """
+        told = {"widget": self.model_id, "retired": retired, "data": data, "metadata": metadata}
+        self.send({"type": "outputs", **told})
 
     def let_control(self, grant: dict[str, Any]) -> None:
         """Tell the view how to stop this one stream by itself; never in a synced trait, where it would be saved."""
@@ -130,6 +143,8 @@ class ChatView(anywidget.AnyWidget):
                 self._answer(data, partial(self._ask, data.get("prompt")))
             case "hello":
                 self._greet(data.get("origin"))
+            case "placed" if self._on_placed is not None:
+                self._on_placed()
             case "extras":
                 self._hand_extras()
             case _:

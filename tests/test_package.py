@@ -58,6 +58,7 @@ PURE = [
     "discretion",
     "excerpts",
     "template",
+    "specimen",
     "secrecy",
     "matching",
     "cassette",
@@ -138,6 +139,7 @@ FLOORS = [
     "cell_turns",
     "keys",
     "options",
+    "connection",
     "magics",
     "serve",
     "__init__",
@@ -148,7 +150,7 @@ FLOORS = [
 NOT_IN_THE_PURE_CORE = {"IPython", "asyncio", "httpx", "os", "socket", "threading", "time", "traitlets"}
 
 DOORS = {
-    "IPython": ["keys", "magics", "options", "panel_text", "presentation"],
+    "IPython": ["connection", "keys", "magics", "options", "panel_text", "presentation"],
     "anywidget": ["panel", "widget"],
     "httpx": ["transport"],
     "httpx_sse": ["transport"],
@@ -172,7 +174,7 @@ DOORS = {
         "gateway.patch_api",
         "gateway.plain_api",
     ],
-    "traitlets": ["magics", "panel", "widget"],
+    "traitlets": ["connection", "magics", "panel", "widget"],
     "uvicorn": ["gateway.server"],
 }
 """A third-party library → the files that import it: one, or one for each thing that has to be the library's own."""

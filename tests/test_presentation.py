@@ -341,6 +341,37 @@ def test_after_a_reload_the_view_stays_open_for_the_page_does_not_get_the_text(
     assert turn.view.folded is (pages == 1)
 
 
+def test_a_page_of_after_a_reload_is_told_what_stands_there_and_folds_the_view_when_it_has_put_it(
+    outputs: Outputs, replies: dict[str, Reply]
+) -> None:
+    reply = replies["stopped"]
+    turn = Turn(reply, background=True)
+    greets(turn.comm)
+    turn.end()
+    assert placed(turn.comm) == []
+    greets(turn.comm)
+    told = {"widget": turn.view.model_id, "retired": False, "metadata": figures(reply)}
+    assert placed(turn.comm) == [{"type": "outputs", **told, "data": bundle(reply)}]
+    turn.view.folded = False
+    turn.comm.handle_msg(
+        {"content": {"data": {"method": "custom", "content": {"type": "placed"}}}, "buffers": []}
+    )
+    assert turn.view.folded
+    turn.presentation.begin(reply)
+    assert placed(turn.comm)[-1]["data"] == {"text/plain": ""}
+
+
+def test_a_page_of_after_a_reload_is_told_that_the_view_has_retired(
+    outputs: Outputs, replies: dict[str, Reply]
+) -> None:
+    turn = Turn(replies["finished"])
+    for _ in range(2):
+        greets(turn.comm)
+    turn.end().presentation.settle(replies["finished"])
+    [told] = placed(turn.comm)
+    assert (told["retired"], told["data"]) == (True, bundle(replies["finished"]))
+
+
 def test_in_the_background_the_text_has_its_place_from_the_start(
     outputs: Outputs, replies: dict[str, Reply]
 ) -> None:
@@ -388,6 +419,10 @@ def greets(sent: Any) -> None:
     """Let a page open the view with this comm."""
     hello = {"method": "custom", "content": {"type": "hello", "origin": "http://page"}}
     sent.handle_msg({"content": {"data": hello}, "buffers": []})
+
+
+def placed(sent: Any) -> list[dict[str, Any]]:
+    return [content for content in sent.custom if content["type"] == "outputs"]
 
 
 def controls(sent: Any) -> list[dict[str, Any]]:

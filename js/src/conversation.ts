@@ -11,7 +11,7 @@ import {
 } from "./conversation_protocol.ts";
 import { loaderOfPage } from "./extras_loader.ts";
 import { KernelLink } from "./kernel_link.ts";
-import { Notebook } from "./notebook.ts";
+import { Notebook, PendingOutputs } from "./notebook.ts";
 import { type Callback, readMessage } from "./protocol.ts";
 import { PATIENCE, Store } from "./store.ts";
 
@@ -60,6 +60,7 @@ export class Conversation {
   waiting = false;
   readonly kernel: KernelLink;
   readonly notebook: Notebook;
+  readonly outputs: PendingOutputs;
   #have = 0;
   #answers = new Map<number, LiveAnswer>();
   #request: Request | null = null;
@@ -75,6 +76,7 @@ export class Conversation {
   ) {
     const changed = () => this.#notify();
     this.notebook = new Notebook(model.widget_manager);
+    this.outputs = new PendingOutputs(this.notebook, () => {});
     this.kernel = new KernelLink(model.widget_manager, () => {
       for (const answer of this.#answers.values()) this.#heed(answer);
       changed();
@@ -202,7 +204,8 @@ export class Conversation {
 
   #receive(value: unknown, buffers: unknown): void {
     if (loaderOfPage().take(value, buffers) || !isObject(value)) return;
-    if (value["type"] === "turns") this.#follow(readTurns(value));
+    if (this.outputs.take(value)) this.#notify();
+    else if (value["type"] === "turns") this.#follow(readTurns(value));
     else if (value["type"] === "problem") {
       this.problem = String(value["message"] ?? "");
       this.#notify();

@@ -9,6 +9,9 @@ import { Composer } from "./panel_composer.ts";
 import { PromptView } from "./panel_prompt.ts";
 import { Scroll } from "./panel_scroll.ts";
 
+/** What cannot be done yet is tried again after so long, in milliseconds. */
+const TICK = 250;
+
 interface TurnView {
   readonly element: HTMLElement;
   prompt: PromptView;
@@ -31,6 +34,7 @@ export class Panel {
   #shown: readonly Turn[] | null = null;
   #rests = true;
   #frame: (() => void) | null = null;
+  #tick: (() => void) | null = null;
 
   constructor(
     private readonly conversation: Conversation,
@@ -57,6 +61,7 @@ export class Panel {
   close(): void {
     this.#leave();
     this.#frame?.();
+    this.#tick?.();
     this.#scroll.close();
     for (const turn of this.#turns) turn.answer.close();
     this.element.remove();
@@ -78,6 +83,9 @@ export class Panel {
     write(this.#problem, problem);
     this.#problem.hidden = !problem;
     this.#composer.show();
+    this.#tick?.();
+    const again = this.conversation.outputs.write(this.element);
+    this.#tick = again ? this.clock.after(TICK, () => this.#schedule()) : null;
   }
 
   /** Typing a draft changes nothing of the turns. */

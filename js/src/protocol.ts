@@ -48,6 +48,7 @@ export type ToKernel =
   | { readonly type: "hello"; readonly origin: string }
   | { readonly type: "sync"; readonly have: number }
   | { readonly type: "extras" }
+  | { readonly type: "placed" }
   | { readonly type: Action; readonly id: string; readonly prompt?: string };
 
 /** Custom messages come with the binary parts they have. */

@@ -3,7 +3,7 @@ import type { Clock } from "./clock.ts";
 import { Controls, type RemoteStop } from "./controls.ts";
 import { loaderOfPage } from "./extras_loader.ts";
 import { KernelLink } from "./kernel_link.ts";
-import { Notebook } from "./notebook.ts";
+import { Notebook, PendingOutputs } from "./notebook.ts";
 import { type Callback, type Model, readMessage, readSnapshot, type ToKernel } from "./protocol.ts";
 import { Store } from "./store.ts";
 
@@ -12,6 +12,7 @@ export class Session {
   readonly controls: Controls;
   readonly kernel: KernelLink;
   readonly notebook: Notebook;
+  readonly outputs: PendingOutputs;
   readonly #handlers: [string, Callback][];
   readonly #withdraw: () => void;
 
@@ -24,6 +25,7 @@ export class Session {
     this.store = new Store(clock, (have) => send({ type: "sync", have }));
     this.controls = new Controls(clock, send, () => this.store.notify(), stopRemotely);
     this.notebook = new Notebook(model.widget_manager);
+    this.outputs = new PendingOutputs(this.notebook, () => send({ type: "placed" }));
     this.kernel = new KernelLink(model.widget_manager, () =>
       this.store.heed(this.lost, this.kernel.away),
     );
@@ -78,6 +80,7 @@ export class Session {
 
   #receive(value: unknown, buffers: unknown): void {
     if (loaderOfPage().take(value, buffers)) return;
+    if (this.outputs.take(value)) this.store.notify();
     const message = readMessage(value);
     if (!message) return;
     if (message.type === "patches") this.store.patch(message.seq, message.patches);

@@ -3,7 +3,7 @@ import { AnswerText } from "./answer_text.ts";
 import type { Clock } from "./clock.ts";
 import { make, makeButton, write } from "./dom.ts";
 import { Footer } from "./footer.ts";
-import { hasText, type Message } from "./message.ts";
+import { hasText } from "./message.ts";
 import { offerCells } from "./notebook.ts";
 import { PartsView } from "./parts_view.ts";
 import { PromptEditor } from "./prompt_editor.ts";
@@ -101,7 +101,8 @@ export class View {
     this.#footer.show(moment);
     this.#drawFolded();
     this.#keepFocus(focused);
-    this.#keepTime(moment.message);
+    const again = this.session.outputs.write(this.element);
+    this.#keepTime(again || moment.message.status === "streaming");
   }
 
   /** Where what had the focus has gone, the first button that is left has it. */
@@ -167,11 +168,9 @@ export class View {
     this.element.dataset["folded"] = String(this.#footer.folded);
   }
 
-  #keepTime(message: Message): void {
+  #keepTime(again: boolean): void {
     this.#tick?.();
-    this.#tick = null;
-    if (message.status !== "streaming") return;
-    this.#tick = this.clock.after(TICK, () => this.#schedule());
+    this.#tick = again ? this.clock.after(TICK, () => this.#schedule()) : null;
   }
 }
 

@@ -1,6 +1,13 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { codeBlock } from "../src/code_block.ts";
-import { Notebook, offerCells } from "../src/notebook.ts";
+import {
+  Notebook,
+  type Outputs,
+  offerCells,
+  PendingOutputs,
+  readOutputs,
+} from "../src/notebook.ts";
+import type { JsonObject } from "../src/protocol.ts";
 
 const insertCell = vi.fn();
 const notebook = (count: number, more: object = {}) =>
@@ -71,4 +78,93 @@ describe("code that is put into a cell", () => {
       false,
     ]);
   });
+});
+
+describe("outputs that a kernel cannot reach any more", () => {
+  const view = { "application/vnd.jupyter.widget-view+json": { model_id: "m" }, "text/plain": "" };
+  const text = { "text/markdown": "So.", "text/plain": "So." };
+  const stale = { "text/markdown": "Not so.", "text/plain": "Not so." };
+  const empty = { "text/plain": "" };
+
+  /** A cell with these outputs, shown by the first; and what the kernel says of them. */
+  function standing(...data: JsonObject[]) {
+    const outputs = [...data];
+    const area = {
+      get length() {
+        return outputs.length;
+      },
+      get: (index: number) => ({ data: outputs[index] ?? {} }),
+      set: (index: number, output: JsonObject) => {
+        outputs[index] = output["data"] as JsonObject;
+      },
+      add: (output: JsonObject) => outputs.push(output["data"] as JsonObject),
+    };
+    document.body.innerHTML = row(cell("here"));
+    const cells = { length: 1, get: () => ({ outputs: area }) };
+    const book = new Notebook({ context: { model: { cells } } });
+    const here = document.querySelector(".here") as Element;
+    const write = (more: object = {}) =>
+      book.write(here, { widget: "m", retired: false, data: text, metadata: {}, ...more });
+    return { outputs, write };
+  }
+
+  it("take the place of what stands below the view", () => {
+    for (const before of [stale, empty, text]) {
+      const { outputs, write } = standing(empty, view, before, stale);
+      expect(write()).toBe(true);
+      expect(outputs).toEqual([empty, view, text, stale]);
+    }
+  });
+
+  it("are added where there are none, once", () => {
+    const { outputs, write } = standing(view);
+    expect([write(), write()]).toEqual([true, true]);
+    expect(outputs).toEqual([view, text]);
+  });
+
+  it("take no other output's place", () => {
+    const other = { "image/png": "…", "text/plain": "<Figure>" };
+    const { outputs, write } = standing(view, other);
+    write();
+    expect(outputs).toEqual([view, other, text]);
+  });
+
+  it("take the view away that has retired", () => {
+    const { outputs, write } = standing(view, stale);
+    write({ retired: true });
+    expect(outputs).toEqual([empty, text]);
+  });
+
+  it("are left alone where the view has no output of its own, as in a layout", () => {
+    const { outputs, write } = standing(view, stale);
+    expect(write({ widget: "another" })).toBe(false);
+    expect(outputs).toEqual([view, stale]);
+    expect(new Notebook(undefined).write(document.body, readOutputs(told) as Outputs)).toBe(false);
+  });
+
+  const told = { type: "outputs", widget: "m", retired: true, data: text, metadata: {} };
+
+  it("are written when the view stands in its page, if that is soon", () => {
+    const { outputs } = standing(view);
+    const area = { length: 1, get: () => ({ data: view }), set: vi.fn(), add: vi.fn() };
+    const cells = { length: 1, get: () => ({ outputs: area }) };
+    const placed = vi.fn();
+    const pending = new PendingOutputs(new Notebook({ context: { model: { cells } } }), placed);
+    const element = document.createElement("section");
+    expect([pending.write(element), pending.take({ type: "patches" })]).toEqual([false, false]);
+    expect([pending.take(told), pending.write(element)]).toEqual([true, true]);
+    document.querySelector(".here")?.append(element);
+    expect([pending.write(element), pending.write(element)]).toEqual([false, false]);
+    expect([area.add.mock.calls.length, placed.mock.calls.length]).toEqual([1, 1]);
+    pending.take(told);
+    const elsewhere = Array.from({ length: 30 }, () => pending.write(document.body));
+    expect([elsewhere[0], elsewhere.at(-1), outputs]).toEqual([true, false, [view]]);
+  });
+
+  it.each([null, {}, { ...told, widget: 1 }, { ...told, data: [] }, { ...told, metadata: null }])(
+    "are not read from %j",
+    (value) => {
+      expect(readOutputs(value)).toBeNull();
+    },
+  );
 });
