@@ -23,9 +23,12 @@ from .gateway.server import embedded
 from .images import image_urls
 from .message import Delta
 from .patches import Patch
+from .process_cassette import process_cassette
 from .profiles import open_upstream
 from .recording import recording
 from .reply import Call, Reply, View
+from .response_format import FIELD
+from .schema import Schema, schema_of
 from .standing import StandingReply
 from .tape import Cassette
 from .transcript import Transcript, read_transcript
@@ -83,6 +86,7 @@ class Chat:
     records where the file does not exist yet, and else replays only; ``"new_episodes"`` records what it does not
     know, ``"all"`` everything anew, ``"none"`` nothing. Where an answer is replayed no upstream is opened, so neither
     it nor its key need be there. A file that ends in ``.sse`` is one plain stream, which answers every request.
+    Without one the cassette of the process counts, if ``JUPYTER_SSECHAT_CASSETTE`` names one.
     """
 
     def __init__(
@@ -197,6 +201,8 @@ class Chat:
         """Let another upstream answer from now on; the conversation goes on."""
         if self._gateway is not None:
             raise BadInput(f"this chat is connected to {self._client.url}, which chooses its own upstream")
+        if cassette is None and isinstance(upstream, str):
+            cassette = process_cassette()
 
         def opens() -> Upstream:
             if not isinstance(upstream, str):
@@ -259,6 +265,7 @@ class Chat:
         *,
         edit: int | None = None,
         images: object = None,
+        schema: object = None,
         view: View | None = None,
         on_delta: Callable[[Delta | None], None] | None = None,
         on_end: Callable[[Reply], object] = lambda reply: None,
@@ -267,12 +274,15 @@ class Chat:
         """Ask and return at once; `edit` is the id of the prompt that this one takes the place of.
 
         `images` is one picture or a list of them: files, addresses, bytes, PIL images, matplotlib figures.
+        `schema` asks for JSON that becomes `Reply.data`: a pydantic model or what else pydantic can read, a dict
+        with a JSON Schema, or a file with one.
         `options` may be model, system, thinking (bool), effort, temperature, max_tokens, stop, and options
         (further fields for the model server).
         """
         if not prompt.strip():
             raise BadInput("the prompt is empty; write what you want to ask below the %%chat line")
-        asking = self._asking(options)
+        wanted = None if schema is None else schema_of(schema)
+        asking = self._asking(options, wanted)
         if pictures := image_urls(images):
             asking["images"] = pictures
 
@@ -294,13 +304,14 @@ class Chat:
             }
 
         asked = Asked("completion" if edit is None else "edit_message", prompt, edit)
-        return self._begin(asked, prepare, view, on_delta, on_end)
+        return self._begin(asked, prepare, view, on_delta, on_end, wanted)
 
     def regenerate(
         self,
         reply: Reply | int | None = None,
         *,
         prompt: str = "",
+        schema: object = None,
         view: View | None = None,
         on_delta: Callable[[Delta | None], None] | None = None,
         on_end: Callable[[Reply], object] = lambda reply: None,
@@ -311,7 +322,8 @@ class Chat:
         `reply` may also be the id of an answer in `history()`; `prompt` is then what it was asked.
         """
         answer_id, prompt = self._standing(reply, prompt)
-        asking = self._asking(options)
+        wanted = None if schema is None else schema_of(schema)
+        asking = self._asking(options, wanted)
 
         async def prepare() -> Call:
             return "regenerate", {
@@ -321,7 +333,7 @@ class Chat:
             }
 
         asked = Asked("regenerate", prompt, answer_id)
-        return self._begin(asked, prepare, view, on_delta, on_end)
+        return self._begin(asked, prepare, view, on_delta, on_end, wanted)
 
     def resume(
         self,
@@ -503,7 +515,7 @@ class Chat:
         for follower in self._followers:
             follower.renewed()
 
-    def _asking(self, options: dict[str, Any]) -> dict[str, Any]:
+    def _asking(self, options: dict[str, Any], schema: Schema | None = None) -> dict[str, Any]:
         """The fields of every generating call."""
         unknown = set(options) - {"model", "system", "thinking", "options", *_NAMED}
         if unknown:
@@ -517,6 +529,8 @@ class Chat:
         }
         named = {_NAMED[name]: options[name] for name in _NAMED if options.get(name) is not None}
         extra: dict[str, Any] = {**self.options, **(options.get("options") or {}), **named}
+        if schema is not None:
+            extra[FIELD] = schema.response_format
         try:
             json.dumps(extra, allow_nan=False)
         except (TypeError, ValueError) as error:
@@ -536,6 +550,7 @@ class Chat:
         view: View | None,
         on_delta: Callable[[Delta | None], None] | None,
         on_end: Callable[[Reply], object],
+        schema: Schema | None = None,
     ) -> Reply:
         if not self._alive():
             raise BadInput(
@@ -565,6 +580,7 @@ class Chat:
             on_delta=on_delta,
             on_ready=self._ready,
             on_end=ended,
+            schema=schema,
             granting=embedded().access.grant if self._gateway is None else None,
         )
         self.last = reply

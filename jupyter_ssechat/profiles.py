@@ -132,7 +132,7 @@ _HOSTED = (
         title="DeepSeek API",
         url="https://api.deepseek.com/beta",
         key_env="DEEPSEEK_API_KEY",
-        manners=Manners(thinking_off=_DISABLED, prefill="prefix"),
+        manners=Manners(thinking_off=_DISABLED, prefill="prefix", json="object"),
         model="deepseek-chat",
         note="The address ends in /beta, since only there an answer that was cut can be continued from its text.",
     ),

@@ -12,10 +12,12 @@ from typing import Any, Protocol, get_args
 
 from .client import GENERATING, GatewayClient, Patched, Ready, Reconnecting, Signal
 from .consumer import Batcher, Consumer, sendable
-from .errors import AnswerFailed, BadInput, ConnectionFailed, SSEChatError
+from .errors import AnswerFailed, BadInput, ConnectionFailed, InvalidData, SSEChatError
 from .message import Delta, Failure, Kind, Message, Source, Status, Usage, failed, stopped
+from .partial_json import partial_value, whole_value
 from .patches import Patch, mend
 from .request import Continuation
+from .schema import Schema
 
 STALLED_SECONDS = 10.0
 STOP_SECONDS = 5.0
@@ -68,8 +70,11 @@ class Reply:
         on_ready: Callable[[Reply], object] = lambda reply: None,
         on_end: Callable[[Reply], object] = lambda reply: None,
         granting: Callable[[str, str, int], str] | None = None,
+        schema: Schema | None = None,
     ) -> None:
         self._granting = granting
+        self._schema = schema
+        self._reading: tuple[Any, str | None] | None = None
         self.prompt = prompt
         self.session_id: str | None = None
         self.request_message_id: int | None = None
@@ -182,6 +187,55 @@ class Reply:
             return self._message.sources
 
     @property
+    def data(self) -> Any:
+        """The answer as data that fit the schema which was asked for.
+
+        Raises AnswerFailed, one line, where the answer is not whole or does not fit, and BadInput while it streams
+        or where no schema was asked for.
+        """
+        if self._schema is None:
+            raise BadInput("this answer was not asked for as data; ask with schema=MODEL, or %%chat --json MODEL")
+        if not self._ended:
+            raise BadInput("the answer is still streaming; wait() for its end, or look at partial_data")
+        if self.status != "finished":
+            raise AnswerFailed(f"{self.one_line()}, so that its data are not whole")
+        value, fault = self._read(self._schema)
+        if fault is not None:
+            raise AnswerFailed(fault)
+        return value
+
+    @property
+    def data_error(self) -> str | None:
+        """Why an answer that has finished does not fit the schema, in one line; None where it does."""
+        if self._schema is None or self.status != "finished":
+            return None
+        return self._read(self._schema)[1]
+
+    @property
+    def partial_data(self) -> Any:
+        """The JSON of the answer as far as it has come, as plain values that nobody has checked; None before any.
+
+        Every access reads the whole text anew: do not look at each token of a very long answer.
+        """
+        text = self.content
+        if self._ended:
+            try:
+                return whole_value(text)[0]
+            except InvalidData:
+                pass
+        return partial_value(text)
+
+    def _read(self, schema: Schema) -> tuple[Any, str | None]:
+        """The data, or why there are none; read once."""
+        if self._reading is None:
+            try:
+                self._reading = schema.read(self.content), None
+            except AnswerFailed as error:
+                cut = "; it was cut at its greatest length, allow a larger max_tokens"
+                self._reading = None, f"{error}{cut if self.finish_reason == 'length' else ''}"
+        return self._reading
+
+    @property
     def error(self) -> Failure | None:
         """What went wrong, if it failed."""
         if self._refusal is not None:
@@ -262,7 +316,8 @@ class Reply:
 
     def ask_to_stop(self) -> None:
         """Stop without waiting; safe from any thread and as often as one likes."""
-        self._consumer.call_soon(self._stop_soon)
+        if not self._ended:  # else it might reach the answer when it has been resumed
+            self._consumer.call_soon(self._stop_soon)
 
     def let_go(self) -> None:
         """End it here, as interrupted, without waiting for the gateway any longer."""
@@ -331,6 +386,7 @@ class Reply:
     def start_with(self, prepare: Callable[[], Any]) -> None:
         """Make the generating call that the coroutine function `prepare` returns."""
         self._ended = False
+        self._reading = None
         self.over.clear()
         self._stop_asked = False
         self._refusal = None

@@ -12,6 +12,7 @@ from .errors import BadInput
 from .message import finished
 from .patches import Patch
 from .request import Request
+from .response_format import schema_in
 
 THINKING, CONTENT = "response/thinking_content", "response/content"
 
@@ -85,7 +86,10 @@ class Demo:
     async def stream(self, request: Request) -> AsyncGenerator[list[Patch]]:
         """Think, then answer, token by token; a continued answer goes on exactly where it stood."""
         turn = sum(1 for one in request.turns if one.role == "user")
-        script = demo.script(request.prompt, thinking=request.thinking, turn=turn, system=request.system)
+        schema = schema_in(request)
+        script = demo.script(
+            request.prompt, thinking=request.thinking, turn=turn, system=request.system, schema=schema
+        )
         begun = [Patch("response/model", "SET", "demo")]
         yield [*begun, Patch("response/continuation", "SET", "native")] if request.continues else begun
         tokens = demo.stream(
@@ -93,6 +97,7 @@ class Demo:
             thinking=request.thinking,
             turn=turn,
             system=request.system,
+            schema=schema,
             pace=self.pace,
             skip=len(request.content_so_far),
             skip_thinking=len(request.thinking_so_far),
