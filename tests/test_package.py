@@ -69,6 +69,7 @@ PURE = [
 
 FLOORS = [
     *PURE,
+    "offline.sitecustomize",
     "dialects.third_party",
     "prose",
     "projection",
