@@ -22,7 +22,7 @@ from typing import Any, Literal, get_args
 
 from . import errors
 from .errors import InvalidData, SSEChatError, UpstreamError
-from .wire_json import as_object, as_text, dumps, is_list, is_object, loads
+from .wire_json import as_list, as_object, as_text, dumps, is_list, is_object, loads
 
 RecordMode = Literal["once", "new_episodes", "all", "none"]
 """When to record: if the file does not exist yet; what is not in it; everything, anew; nothing."""
@@ -49,7 +49,8 @@ class Ask:
 class By:
     """Who answered: `dialect` is PATCHES, or that of `server`, whether it was `certain` or to be told.
 
-    `prefill` and `asks_usage` are the manners in which it was asked, `at` the date and time in UTC.
+    `prefill` and `asks_usage` are the manners in which it was asked, `at` the date and time in UTC. `handles` are
+    what the server called the turns, and last the answer that goes on; () where it called none.
     """
 
     dialect: str
@@ -58,6 +59,7 @@ class By:
     certain: bool = True
     prefill: str = ""
     asks_usage: bool = True
+    handles: tuple[Mapping[str, Any] | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +178,7 @@ def _base64(piece: str) -> dict[str, str]:
 
 def _by(by: By) -> dict[str, Any]:
     usual = By(dialect="", server="", at="")
-    named = {name: getattr(by, name) for name in ("certain", "prefill", "asks_usage")}
+    named = {name: getattr(by, name) for name in ("certain", "prefill", "asks_usage", "handles")}
     told = {name: value for name, value in named.items() if value != getattr(usual, name)}
     return {"dialect": by.dialect, "server": by.server, **told}
 
@@ -260,6 +262,7 @@ def _read_by(fields: dict[str, Any]) -> By:
         certain=by.get("certain") is not False,
         prefill=as_text(by.get("prefill")),
         asks_usage=by.get("asks_usage") is not False,
+        handles=tuple(as_object(one) or None for one in as_list(by.get("handles"))),
     )
 
 

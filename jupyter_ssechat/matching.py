@@ -37,6 +37,18 @@ def meaning(request: Request) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value not in (None, {}, "")}
 
 
+def request_of(meaning: Mapping[str, Any]) -> Request:
+    """A request that means this, as far as it counts for reading the answer: images are gone."""
+    so_far = meaning.get("so_far")
+    said = [_said(turn) for turn in as_list(meaning.get("turns"))]
+    return Request(
+        turns=tuple(Turn("assistant" if role == "assistant" else "user", text) for role, text in said),
+        continues=so_far is not None,
+        thinking_so_far=as_text(as_object(so_far).get("thinking")),
+        content_so_far=as_text(as_object(so_far).get("content")),
+    )
+
+
 def key(meaning: Mapping[str, Any]) -> bytes:
     """The same for what means the same."""
     return sha256(json.dumps(meaning, sort_keys=True, separators=(",", ":")).encode()).digest()
@@ -157,4 +169,4 @@ def _texts(what: str, asked: str, recorded: str) -> str:
     return f"{what}: asked {mine!r}, recorded {theirs!r}"
 
 
-__all__ = ["difference", "key", "meaning", "nearest"]
+__all__ = ["difference", "key", "meaning", "nearest", "request_of"]

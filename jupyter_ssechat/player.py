@@ -92,12 +92,20 @@ class Player(Take):
                 dialect=by.dialect if by.certain else None,
                 manners=Manners(prefill=cast("Any", by.prefill), asks_usage=by.asks_usage),
             )
-            # Its name has gone out already, if it has one: here it only must not be looked for.
-            request = replace(self._request, model=self._request.model or "recorded")
-            stream = server.over(PlayedWire(self._reel)).stream(request)
+            stream = server.over(PlayedWire(self._reel)).stream(_as_asked(self._request, by))
         async with aclosing(stream):
             async for patches in stream:
                 yield patches
+
+
+def _as_asked(request: Request, by: By) -> Request:
+    """The request as the server was asked, which kept to its own names for the answers before.
+
+    The model's name has gone out already, if it has one: here it only must not be looked for.
+    """
+    handles = by.handles if len(by.handles) == len(request.turns) + 1 else (None,) * (len(request.turns) + 1)
+    turns = tuple(replace(turn, handle=handle) for turn, handle in zip(request.turns, handles, strict=False))
+    return replace(request, turns=turns, handle=handles[-1], model=request.model or "recorded")
 
 
 class Reel:

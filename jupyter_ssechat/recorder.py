@@ -53,7 +53,7 @@ class Recorder:
         self._request = request
         self._cassette = cassette
         self._discretion = upstream.discretion if isinstance(upstream, ModelServer) else Discretion()
-        self._tape = Tape(Episode(Ask(meaning(request)), _by(upstream, date())), clock)
+        self._tape = Tape(Episode(Ask(meaning(request)), _by(upstream, request, date())), clock)
         self._texts: dict[str, list[str]] = {}
         self._answer: list[str] = []
 
@@ -308,10 +308,11 @@ def _discreet(error: SSEChatError | None, discretion: Discretion) -> SSEChatErro
     return error
 
 
-def _by(upstream: Upstream, date: datetime) -> By:
+def _by(upstream: Upstream, request: Request, date: datetime) -> By:
     at = date.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if not isinstance(upstream, ModelServer):
         return By(dialect=PATCHES, server=upstream.name, at=at)
+    handles = (*(turn.handle for turn in request.turns), request.handle)
     return By(
         dialect=upstream.dialect,
         server=upstream.name,
@@ -319,6 +320,7 @@ def _by(upstream: Upstream, date: datetime) -> By:
         certain=upstream.certain,
         prefill=upstream.manners.prefill,
         asks_usage=upstream.manners.asks_usage,
+        handles=handles if any(handles) else (),
     )
 
 

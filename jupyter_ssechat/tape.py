@@ -11,65 +11,22 @@ import contextlib
 import logging
 import math
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from .cassette import (
-    Ask,
-    By,
-    Ended,
-    Ending,
-    Header,
-    Line,
-    Omitted,
-    RecordMode,
-    header,
-    line_of,
-    read_value,
-    written,
-)
-from .errors import BadInput, InvalidData, UpstreamError
+from .cassette import Ask, Line, Omitted, RecordMode, written
+from .cassette_file import Contents, Place, append, contents, lines, put, unreadable
+from .errors import BadInput, UpstreamError
 from .matching import difference, key, nearest
-from .wire_json import is_list, loads
-
-try:
-    import fcntl
-except ImportError:  # on Windows one writes at a time without it
-    fcntl = None
 
 HOLD_SECONDS = 5.0
-CHECKED_AT_ONCE = 4096
 PLAIN = (".sse", ".json")
 """The endings of files that hold one plain stream, or the JSON in its place."""
 
 _log = logging.getLogger(__name__)
 Meaning = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where an episode stands: the number of its first line, from 1, and its offset in bytes."""
-
-    line: int
-    offset: int
-    at: str
-    how: Ending
-
-
-@dataclass(slots=True)
-class Contents:
-    """What a file holds: its whole episodes by what they were asked, and what is wrong with it."""
-
-    places: dict[bytes, list[Place]] = field(default_factory=dict[bytes, list[Place]])
-    omitted: list[str] = field(default_factory=list[str])
-    problems: list[str] = field(default_factory=list[str])
-
-    def __len__(self) -> int:
-        return sum(map(len, self.places.values()))
 
 
 class Cassette:
@@ -143,7 +100,7 @@ class Cassette:
         except FileNotFoundError:
             return False
         except (OSError, ValueError) as error:
-            raise _unreadable(self.path, error) from None
+            raise unreadable(self.path, error) from None
 
     def _open(self) -> None:
         if self._begun and not self.plain:
@@ -177,19 +134,7 @@ class Cassette:
 
     def lines(self, place: Place) -> Iterator[Line]:
         """The lines of one episode, read as they are taken; raises BadInput where the file is another one by now."""
-        try:
-            with self.path.open("rb") as file:
-                file.seek(place.offset)
-                for raw in file:
-                    line = line_of(raw.decode())
-                    yield line
-                    if isinstance(line, Ended):
-                        return
-        except (InvalidData, UnicodeDecodeError):
-            pass
-        except OSError as error:
-            raise _unreadable(self.path, error) from None
-        raise BadInput(f"{self.path} has changed since it was opened; open it again")
+        return lines(self.path, place)
 
     def meanings(self) -> Iterator[Meaning]:
         """What was asked, one for each kind of request."""
@@ -232,184 +177,8 @@ class Cassette:
             self._write(written(Omitted(why)))
 
     def _write(self, block: bytes) -> None:
-        if self.record_mode == "all" and not self.recorded:
-            _replace(self.path, header() + block)
-        else:
-            _append(self.path, block)
+        anew = self.record_mode == "all" and not self.recorded
+        (put if anew else append)(self.path, block)
 
 
-# ---- a file ----
-
-
-def contents(path: Path) -> Contents:
-    """Look through a cassette; raises BadInput where it is none."""
-    scan = _Scan(path.name)
-    try:
-        with path.open("rb") as file:
-            for raw in file:
-                scan.take(raw)
-    except OSError as error:
-        raise _unreadable(path, error) from None
-    return scan.done()
-
-
-class _Scan:
-    """Takes the lines of a file one by one, and tells whole episodes from what is broken."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._contents = Contents()
-        self._number = self._offset = 0
-        self._ask: Ask | None = None
-        self._by: By | None = None
-        self._begins = (0, 0)
-        self._skipping = False
-        self._chunks: list[bytes] = []
-
-    def take(self, raw: bytes) -> None:
-        self._number += 1
-        if raw.startswith(b"[") and self._number > 1:
-            if not self._skipping:
-                self._chunks.append(raw)
-            if len(self._chunks) >= CHECKED_AT_ONCE:
-                self._check(self._number)
-        else:
-            self._check(self._number - 1)
-            self._take(raw)
-        self._offset += len(raw)
-
-    def done(self) -> Contents:
-        self._check(self._number)
-        self._torn()
-        for places in self._contents.places.values():
-            places.sort(key=lambda place: place.at)
-        return self._contents
-
-    def _take(self, raw: bytes) -> None:
-        try:
-            line = line_of(raw.decode())
-        except (InvalidData, UnicodeDecodeError) as error:
-            if self._number == 1:
-                raise BadInput(f"{self._name} is no cassette: line 1: {error}") from None
-            cut = "" if raw.endswith(b"\n") else "the file is cut off here: "
-            self._broken(self._number, f"{cut}{error}")
-            return
-        if self._number == 1 and not isinstance(line, Header):
-            raise BadInput(f'{self._name} is no cassette: expected {{"cassette": 1}} in its first line')
-        self._place(line)
-
-    def _place(self, line: Line) -> None:
-        match line:
-            case Ask():
-                self._torn()
-                self._ask, self._by, self._skipping = line, None, False
-                self._begins = (self._number, self._offset)
-            case Omitted(why):
-                self._torn()
-                self._contents.omitted.append(why)
-            case Header():
-                self._torn()
-            case _ if self._skipping:
-                return
-            case By() if self._ask is not None and self._by is None:
-                self._by = line
-            case Ended() if self._ask is not None and self._by is not None:
-                place = Place(*self._begins, self._by.at, line.how)
-                self._contents.places.setdefault(key(self._ask.meaning), []).append(place)
-                self._ask = None
-            case _ if self._by is None or self._ask is None:
-                self._broken(self._number, "a line that belongs to no episode")
-            case _:
-                return
-
-    def _check(self, last: int) -> None:
-        """Look at the chunks since the last check, which end with line `last`."""
-        chunks, self._chunks = self._chunks, []
-        if not chunks or self._skipping:
-            return
-        if self._ask is None or self._by is None:
-            self._broken(last - len(chunks) + 1, "a chunk that belongs to no episode")
-            return
-        if _all_plain(chunks):
-            return
-        for number, raw in enumerate(chunks, last - len(chunks) + 1):
-            try:
-                read_value(loads(raw.decode()))
-            except (InvalidData, UnicodeDecodeError) as error:
-                cut = "" if raw.endswith(b"\n") else "the file is cut off here: "
-                self._broken(number, f"{cut}{error}")
-                return
-
-    def _torn(self) -> None:
-        if self._ask is not None:
-            self._broken(self._number, "the episode has no end")
-
-    def _broken(self, number: int, why: str) -> None:
-        of = f"; the episode that begins in line {self._begins[0]} is passed over" if self._ask else ""
-        self._contents.problems.append(f"{self._name}, line {number}: {why}{of}")
-        self._ask, self._skipping = None, True
-
-
-def _all_plain(chunks: list[bytes]) -> bool:
-    """Whether all are a time and a text, as nearly always; read together, for that is a third of the work."""
-    if any(rb"\ud" in raw for raw in chunks):  # perhaps half of a pair, which is no text
-        return False
-    try:
-        values = loads(f"[{','.join([raw.decode() for raw in chunks])}]")
-    except (InvalidData, UnicodeDecodeError):
-        return False
-    return len(values) == len(chunks) and all(map(_is_plain, values))
-
-
-def _is_plain(value: object) -> bool:
-    return (
-        is_list(value)
-        and len(value) == 2
-        and type(value[0]) is int
-        and value[0] >= 0
-        and type(value[1]) is str
-    )
-
-
-def _append(path: Path, block: bytes) -> None:
-    """Write at the end of a file, all or (where there is no room) a torn piece; others write before or after."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-    try:
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        size = os.fstat(descriptor).st_size
-        if size == 0:
-            block = header() + block
-        elif not _ends_a_line(path):
-            block = b"\n" + block
-        while block:
-            block = block[os.write(descriptor, block) :]
-    finally:
-        os.close(descriptor)
-
-
-def _ends_a_line(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read() == b"\n"
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Put a new file in the place of the old one, in one step."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(content)
-        with contextlib.suppress(OSError):
-            os.chmod(name, path.stat().st_mode if path.exists() else 0o644)
-        os.replace(name, path)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _unreadable(path: Path, error: Exception) -> BadInput:
-    return BadInput(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}")
-
-
-__all__ = ["Cassette", "Contents", "Place", "contents"]
+__all__ = ["Cassette"]
