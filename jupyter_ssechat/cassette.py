@@ -199,6 +199,11 @@ def _shortened(text: str) -> str:
 # ---- reading ----
 
 
+def is_cassette(first: bytes) -> bool:
+    """Whether a file with this first line is a cassette, of whatever version."""
+    return first.startswith(b'{"cassette":')
+
+
 def line_of(text: str) -> Line:
     """Read one line; raises InvalidData, which says what is wrong with it."""
     return read_value(loads(text))
@@ -387,6 +392,7 @@ __all__ = [
     "Opened",
     "RecordMode",
     "header",
+    "is_cassette",
     "line_of",
     "read_value",
     "written",

@@ -6,7 +6,7 @@ Patches, of which there may be a million, are read together: all the text that f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,11 @@ class Readout:
             else:
                 message = asyncio.run(_played(self._path, place, meaning))
             yield Told(meaning, message)
+
+
+def prompt_of(meaning: Mapping[str, Any]) -> str:
+    """What was asked last."""
+    return request_of(meaning).prompt
 
 
 def message_of(path: Path, place: Place) -> Message:
@@ -119,4 +124,4 @@ async def _played(path: Path, place: Place, meaning: dict[str, Any]) -> Message:
     return message
 
 
-__all__ = ["Readout", "Told", "message_of"]
+__all__ = ["Readout", "Told", "message_of", "prompt_of"]
