@@ -120,7 +120,7 @@ def difference(asked: Mapping[str, Any], recorded: Mapping[str, Any]) -> str:
         return f"history: {_turns(here)} asked, {_turns(there)} recorded"
     for number, (mine, theirs) in enumerate(zip(here, there, strict=True), 1):
         if mine != theirs:
-            return f"turn {number}: {_texts('it', *_sides(mine, theirs))}"
+            return _texts(f"turn {number}", *_sides(mine, theirs))
     for name in ("system", "model", "thinking", "options"):
         if asked.get(name) != recorded.get(name):
             return _texts(name, _plain(asked.get(name)), _plain(recorded.get(name)))
