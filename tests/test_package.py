@@ -86,6 +86,7 @@ FLOORS = [
     "readout",
     "plain_player",
     "recording",
+    "process_cassette",
     "profiles",
     "gateway",
     "gateway.metrics",
@@ -145,6 +146,7 @@ FLOORS = [
     "connection",
     "magics",
     "serve",
+    "testing",
     "__init__",
     "__main__",
 ]
@@ -163,8 +165,10 @@ DOORS = {
     "jupyter_ui_poll": ["kernel"],
     "markdown_it": ["projection"],
     "msgspec": ["cassette_file", "gateway.bodies"],
+    "nbval": ["testing"],
     "prometheus_client": ["gateway.metrics"],
     "pydantic": ["schema"],
+    "pytest": ["testing"],
     "starlette": [
         "gateway.access",
         "gateway.app",
@@ -185,7 +189,7 @@ DOORS = {
 DISTRIBUTIONS = {"markdown_it": "markdown_it_py"}
 """Where the library is called something else than its distribution."""
 
-GIVEN = {"ipykernel", "pydantic"}
+GIVEN = {"ipykernel", "nbval", "pydantic", "pytest"}
 """Imported, but no dependency: what runs us, and what is asked for by those who have it."""
 
 STATIC = {f"jupyter_ssechat/static/{name}" for name in ("widget.js", "widget.css", "extras.js")}
