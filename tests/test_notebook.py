@@ -116,9 +116,11 @@ def test_a_page_reloaded_in_mid_answer_goes_on_without_loss_or_repetition(lab: L
         notebook.screenshot(f"reloaded-{kind}")
         for pause in pauses[20:]:
             pause.end()
-        wait_for_status(notebook, 1, "finished")
+        notebook.wait_until("cells.get(1).outputs.toJSON().some((output) => 'text/markdown' in output.data)")
+        notebook.wait_for_text(1, "word39")
         numbers = re.findall(r"word(\d+)", notebook.shown(1))
         assert numbers == [str(number) for number in range(40)]
+        assert status(notebook, 1) == "no view"
         notebook.run(2)
         assert notebook.shown(2).strip() == "finished " + "".join(words).strip()
         assert notebook.errors == []
