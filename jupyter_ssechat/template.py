@@ -32,8 +32,31 @@ class Mark:
 
 
 def filled(text: str, text_of: Callable[[Mark], str]) -> str:
-    """The text with each mark replaced by what `text_of` makes of it; that is not looked at again."""
-    return "".join(part if isinstance(part, str) else text_of(part) for part in _parts(text))
+    """The text with each mark replaced by what `text_of` makes of it; that is not looked at again.
+
+    What has several lines gets lines of its own.
+    """
+    parts = list(_parts(text))
+    done: list[str] = []
+    for number, part in enumerate(parts):
+        if isinstance(part, str):
+            done.append(part)
+            continue
+        value, after = text_of(part), parts[number + 1]
+        if "\n" in value:
+            line = "".join(done[-2:]).rpartition("\n")[2]
+            value = ("\n" if line.strip() else "") + value
+            value += "" if _ends_line(after, last=number + 2 == len(parts)) else "\n"
+        done.append(value)
+    return "".join(done)
+
+
+def _ends_line(after: str | Mark, *, last: bool) -> bool:
+    """Whether nothing else stands on the line before this text."""
+    if not isinstance(after, str):
+        return False
+    line, end, _ = after.partition("\n")
+    return not line.strip() and (bool(end) or last)
 
 
 def _parts(text: str) -> Iterator[str | Mark]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from jupyter_ssechat.response_format import response_format
 from jupyter_ssechat.schema import schema_of
 
 from .aimock import reply_with
+from .kernels import Kernel
 from .servers import CUT, DONE, Pause, Script, answer, chunk, finish, model_server
 from .test_aimock import CHAT, Wire, serve, wire
 from .test_partial_json import grows_into
@@ -241,6 +242,23 @@ def test_without_a_schema_there_are_no_data() -> None:
 def test_what_is_no_schema_is_refused_before_anything_is_asked() -> None:
     with pytest.raises(BadInput, match="3 is no schema"):
         Chat(pace=0).send("x", schema=3)
+
+
+def test_a_cell_fails_in_one_line_where_the_answer_does_not_fit_and_its_text_stays(
+    kernel: Callable[[str], Kernel],
+) -> None:
+    here = kernel("7.4")
+    with model_server(answer('{"name": 3}')) as server:
+        here.run(f"%load_ext jupyter_ssechat\n%chat use {server.url}")
+        here.run("import pydantic\nclass City(pydantic.BaseModel):\n    name: str")
+        cell = here.run("%%chat --json City -o reply\nWhich?", cell_id="a")
+    assert cell.error is not None and cell.error.strip() == (
+        "AnswerFailed: the answer does not fit City: at name: Input should be a valid string, got 3"
+    )
+    assert '{"name": 3}' in str(cell.data("text/markdown") or cell.data("text/plain"))
+    assert here.run("print(reply.status, reply.content, reply.partial_data)").text.strip() == (
+        "finished {\"name\": 3} {'name': 3}"
+    )
 
 
 # ---- the demo model, and through the gateway ----

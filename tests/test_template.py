@@ -66,6 +66,20 @@ def test_what_is_filled_in_is_not_looked_at_again() -> None:
     assert filled("{{x}}", lambda mark: "{{y}}") == "{{y}}"
 
 
+@pytest.mark.parametrize(
+    ("text", "filled_in"),
+    [
+        ("see {{x}} there", "see \n1\n2\n there"),
+        ("{{x}}\nthere", "1\n2\nthere"),
+        ("```\n  {{x}}\n```", "```\n  1\n2\n```"),
+        ("see {{x}}", "see \n1\n2"),
+        ("{{x}}{{x}}", "1\n2\n1\n2"),
+    ],
+)
+def test_what_has_several_lines_gets_lines_of_its_own(text: str, filled_in: str) -> None:
+    assert filled(text, lambda mark: "1\n2") == filled_in
+
+
 def test_a_mark_says_what_it_was() -> None:
     assert str(Mark("mean", ".2f")) == "{{mean:.2f}}"
 
