@@ -151,7 +151,7 @@ class Cassette:
             said += ", which holds no whole episode"
         else:
             said += (
-                f", which has {len(self)} episodes; the nearest differs in its {difference(meaning, found)}"
+                f", which has {_episodes(len(self))}; the nearest differs in its {difference(meaning, found)}"
             )
         if self._contents.problems:
             said += f"; {self._contents.problems[0]}"
@@ -179,6 +179,10 @@ class Cassette:
     def _write(self, block: bytes) -> None:
         anew = self.record_mode == "all" and not self.recorded
         (put if anew else append)(self.path, block)
+
+
+def _episodes(count: int) -> str:
+    return f"{count} episode{'' if count == 1 else 's'}"
 
 
 __all__ = ["Cassette"]
