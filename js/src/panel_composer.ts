@@ -2,6 +2,7 @@
 import type { Conversation } from "./conversation.ts";
 import { make, makeButton, write } from "./dom.ts";
 import { Draft } from "./panel_draft.ts";
+import { capital } from "./status.ts";
 
 const RESTS = "Enter sends, Shift+Enter breaks the line";
 const BUSY = "Esc stops the answer; Enter sends when it has ended";
@@ -98,5 +99,3 @@ export class Composer {
     this.sent();
   }
 }
-
-const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);

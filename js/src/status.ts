@@ -1,7 +1,7 @@
 /** Message and clock → the status line, its announcement, and the figures below the answer. */
 import type { Controls } from "./controls.ts";
 import { make, write } from "./dom.ts";
-import type { Message, Phase } from "./message.ts";
+import { hasText, type Message, type Phase } from "./message.ts";
 import type { Action } from "./protocol.ts";
 import type { Store } from "./store.ts";
 import { clockText, spanText } from "./timing.ts";
@@ -34,6 +34,7 @@ const PENDING: Record<Action, string> = {
   regenerate: "Asking again…",
   edit: "Asking the edited prompt…",
 };
+const UNTOLD = "the answer is not complete";
 const AWAY = "No connection to the kernel; what it says comes when it is back…";
 const CLOCKED = new Set<Phase>(["connecting", "waiting", "answering", "reconnecting"]);
 
@@ -77,9 +78,11 @@ export function stateText({ message, phase, pending, away }: Moment): string {
   if (away && message.status === "streaming") return AWAY;
   if (pending) return PENDING[pending];
   if (message.cut) return "Cut off at the token limit";
-  if (message.notice) return message.notice;
-  const told = phase === "failed" || phase === "interrupted" ? message.error : null;
-  return told ? `${WORDS[phase]}: ${told}` : WORDS[phase];
+  if (message.notice) return capital(message.notice);
+  if (phase === "interrupted") return `${WORDS[phase]}: ${message.error ?? UNTOLD}`;
+  const empty = !hasText(message.content) && message.calls.length === 0;
+  if (phase === "finished" && empty) return "Finished, but the answer is empty";
+  return phase === "failed" && message.error ? `${WORDS[phase]}: ${message.error}` : WORDS[phase];
 }
 
 /** What runs beside it; "" when nothing does. */
@@ -105,11 +108,13 @@ export function figures({ message, elapsed }: Moment): [string, string][] {
     "speed after the first token",
   );
   add(ttft === null ? null : `first token ${spanText(ttft)}`, "time to the first token");
-  add(over && elapsed !== null ? `total ${spanText(elapsed)}` : null, "time in all");
+  const measured = over && elapsed !== null && elapsed >= (ttft ?? 0);
+  add(measured ? `total ${spanText(elapsed)}` : null, "time in all");
   add(CONTINUED[message.continuation ?? ""] ?? null, "how the answer went on");
   return list;
 }
 
+export const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
 const count = (tokens: number) => tokens.toLocaleString("en-US");
 
 function speed(tokens: number | null, ttft: number | null, elapsed: number | null): string | null {

@@ -66,11 +66,21 @@ describe("the status line reads", () => {
     ],
     ["Stopped", { response: { status: "INCOMPLETE" } }, { away: true }],
     ["Stopped", { response: { status: "INCOMPLETE" } }, { elapsed: 9 }],
-    ["Interrupted", { response: { status: "WIP" } }, { trait: "interrupted" }],
+    [
+      "Interrupted: the answer is not complete",
+      { response: { status: "WIP" } },
+      { trait: "interrupted" },
+    ],
     ["Failed: no room", { response: { status: "FAILED", error: { message: "no room" } } }, {}],
     ["Failed", { response: { status: "TIMEOUT" } }, {}],
     ["Withdrawn by the content filter", { response: { status: "CONTENT_FILTER" } }, {}],
-    ["Finished", { response: { status: "FINISHED", finish_reason: "stop" } }, { elapsed: 9 }],
+    ["Finished", { response: { status: "FINISHED", content: "x" } }, { elapsed: 9 }],
+    ["Finished, but the answer is empty", { response: { status: "FINISHED", content: "" } }, {}],
+    [
+      "The model server answered 429; trying again in 2 s",
+      { response: { notice: "the model server answered 429; trying again in 2 s" } },
+      {},
+    ],
     [
       "Cut off at the token limit",
       { response: { status: "FINISHED", finish_reason: "length" } },
