@@ -11,7 +11,7 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -141,6 +141,15 @@ class GatewayClient:
                 "the gateway took in a conversation without giving it an id; is it one of ours?"
             )
         return session_id
+
+    async def assign(self, session_id: str, upstream: Mapping[str, Any]) -> None:
+        """Let the user's own gateway ask this upstream in a session (see `UpstreamSpec.to_wire`)."""
+        await self._call("chat_session/assign", {"chat_session_id": session_id, "upstream": dict(upstream)})
+
+    async def grant(self, origin: str, session_id: str, message_id: int) -> str:
+        """Make a token with which a page at `origin` stops and resumes one answer, and does nothing else."""
+        body = {"chat_session_id": session_id, "message_id": message_id, "origin": origin}
+        return as_text((await self._call("chat/grant", body)).get("token"))
 
     async def sessions(self) -> list[dict[str, Any]]:
         """List the sessions: id, title, updated_at (seconds since the epoch)."""

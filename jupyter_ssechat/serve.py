@@ -14,6 +14,8 @@ import os
 import re
 import signal
 import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -43,6 +45,7 @@ def add_serve(commands: Any) -> None:
     _add_address(parser)
     _add_access(parser)
     _add_upstream(parser)
+    _add_life(parser)
     parser.set_defaults(run=run_serve)
 
 
@@ -115,6 +118,18 @@ def _add_upstream(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_life(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--idle",
+        metavar="SECONDS",
+        type=_seconds,
+        default=math.inf,
+        help="end when nobody has used it for so long (default: never)",
+    )
+    # How a kernel starts a gateway of the user's own: this file says where, and kernels choose who answers.
+    parser.add_argument("--own", metavar="FILE", type=Path, help=argparse.SUPPRESS)
+
+
 def run_serve(args: argparse.Namespace) -> int:
     """Serve until a signal; raises ConnectionFailed where it cannot listen, BadInput for what cannot be used."""
     from .gateway.server import Gateway  # a server's libraries are not needed by the other commands
@@ -124,23 +139,36 @@ def run_serve(args: argparse.Namespace) -> int:
     upstream = open_upstream(
         args.upstream, model=args.model, api_key_env=args.api_key_env, dialect=args.dialect, pace=args.pace
     )
-    with Gateway(
-        upstream,
-        host=args.host,
-        port=args.port,
-        token=_token(args),
-        allowed_hosts=tuple(args.allowed_host),
-        cors=tuple(args.cors),
-        settings=Settings(keep_alive=args.keep_alive),
-    ) as gateway:
+    with (
+        Gateway(
+            upstream,
+            host=args.host,
+            port=args.port,
+            token=_token(args),
+            allowed_hosts=tuple(args.allowed_host),
+            cors=tuple(args.cors),
+            settings=Settings(keep_alive=args.keep_alive, assignable=args.own is not None),
+        ) as gateway,
+        _told(args.own, gateway),
+    ):
         asked_to_end = _until_signal(gateway)
         _tell(f"{upstream.name} answers; Ctrl-C ends the gateway")
         if advice := _how_others_reach(args.host, gateway.access.port, args.allowed_host):
             _tell(advice)
         print(f"listening on {gateway.url}/?token={quote(gateway.token, safe='')}", flush=True)
-        gateway.wait()
-    _tell("stopped" if asked_to_end else "the gateway ended by itself")
-    return 0 if asked_to_end else STOPPED_BY_ITSELF
+        gateway.wait(args.idle)
+        idle = gateway.alive and not asked_to_end
+    _tell("stopped" if asked_to_end else "nobody used it" if idle else "the gateway ended by itself")
+    return 0 if asked_to_end or idle else STOPPED_BY_ITSELF
+
+
+def _told(file: Path | None, gateway: Gateway) -> AbstractContextManager[None]:
+    """Tell the user's kernels where the gateway listens, if it is their own."""
+    if file is None:
+        return contextlib.nullcontext()
+    from .own_gateway import Whereabouts, told_in
+
+    return told_in(file, Whereabouts(gateway.url, gateway.token))
 
 
 def _until_signal(gateway: Gateway) -> list[int]:

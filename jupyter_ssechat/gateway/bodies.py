@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from ..errors import InvalidRequest
+from ..upstream_spec import UpstreamSpec
 from .audience import Action
 
 MAX_IMAGES = 20
@@ -39,6 +40,21 @@ class OfMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     chat_session_id: str
     message_id: int
+
+
+class Grant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a page at `origin` may do by itself: stop and resume this one answer."""
+
+    chat_session_id: str
+    message_id: int
+    origin: str
+
+
+class Assigned(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who answers in a session from now on."""
+
+    chat_session_id: str
+    upstream: UpstreamSpec
 
 
 class StopStream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

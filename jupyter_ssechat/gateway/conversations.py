@@ -53,6 +53,11 @@ class Conversations:
         """What answers where no other is assigned."""
         return self._upstream
 
+    @property
+    def running(self) -> int:
+        """How many answers may still grow."""
+        return len(self._alive)
+
     def assign(self, session_id: str, upstream: Upstream) -> None:
         """Let `upstream` answer in this session from now on; safe from any thread."""
         self._assigned[session_id] = upstream
