@@ -194,7 +194,7 @@ class Reply:
         or where no schema was asked for.
         """
         if self._schema is None:
-            raise BadInput("this answer was not asked for as data; ask with schema=MODEL, or %%chat --json MODEL")
+            raise BadInput("this answer was not asked for as data; ask with schema=MODEL, or --json MODEL")
         if not self._ended:
             raise BadInput("the answer is still streaming; wait() for its end, or look at partial_data")
         if self.status != "finished":
