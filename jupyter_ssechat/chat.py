@@ -280,7 +280,7 @@ class Chat:
         (further fields for the model server).
         """
         if not prompt.strip():
-            raise BadInput("the prompt is empty; write what you want to ask below the %%chat line")
+            raise BadInput("the prompt is empty; write what you want to ask")
         wanted = None if schema is None else schema_of(schema)
         asking = self._asking(options, wanted)
         if pictures := image_urls(images):

@@ -29,10 +29,10 @@ NOTICE, HANDLE = "response/notice", "response/upstream"
 
 PASSING = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529}
 _ADVICE = {
-    401: "; check the API key (%chat use URL --key-env NAME)",
-    403: "; check the API key (%chat use URL --key-env NAME)",
-    404: "; check the address and the model's name (-m MODEL)",
-    429: "; wait a while and run the cell again",
+    401: "; check the API key, and that it is read from the right variable (--key-env, api_key_env)",
+    403: "; check the API key, and that it is read from the right variable (--key-env, api_key_env)",
+    404: "; check the address and the model's name",
+    429: "; wait a while and ask again",
 }
 TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found", 429: "rate_limit_reached"}
 

@@ -290,7 +290,7 @@ class Reply:
             return " ".join(f"the answer failed: {self.error.message}".split())
         if self.status == "interrupted":
             return (
-                "the answer was interrupted: the connection broke before its end; resume it with %chat resume"
+                "the answer was interrupted: the connection broke before its end; resume it"
             )
         return f"the answer is {self.phase}"
 
