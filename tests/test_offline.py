@@ -96,6 +96,33 @@ def test_a_sitecustomize_that_stands_behind_it_still_runs(tmp_path: Path) -> Non
     ) == (f"True {tmp_path / 'sitecustomize.py'}\n")
 
 
+def test_a_command_has_loopback_alone_where_the_machine_permits_a_network_of_its_own() -> None:
+    code = """
+import socket
+server = socket.create_server(("127.0.0.1", 0))
+socket.create_connection(server.getsockname(), 5).close()
+print("near")
+""" + refused("socket.create_connection(('192.0.2.1', 80), 5)")
+    command = [str(FOLDER.parent.parent / "scripts" / "offline"), sys.executable, "-c", code]
+    ran = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={**os.environ, "PYTHON": sys.executable},
+    )
+    if "permits no network namespace" in ran.stderr:
+        pytest.skip("this machine permits no network namespace")
+    assert ran.stdout == "near\n[Errno 101] Network is unreachable\n"
+
+
+def test_a_command_ends_as_it_ends() -> None:
+    offline = str(FOLDER.parent.parent / "scripts" / "offline")
+    assert subprocess.run([offline, "sh", "-c", "exit 7"], capture_output=True, check=False).returncode == 7
+    assert subprocess.run([offline], capture_output=True, check=False).returncode == 2
+
+
 @pytest.mark.parametrize(
     ("host", "near"),
     [

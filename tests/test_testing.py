@@ -97,28 +97,62 @@ def test_notebooks_are_replayed_and_kept_from_the_network(kernelspecs: None, tmp
     assert "answers in notebooks are replayed, no network" in said
 
 
-def test_what_is_recorded_once_is_replayed_from_then_on(tmp_path: Path) -> None:
+def recipe() -> list[str]:
+    """The commands of docs/testing.md, a text for each block, but for what installs something."""
+    page = (ROOT / "docs" / "testing.md").read_text("utf-8")
+    blocks = re.findall(r"^```sh\n(.*?)^```$", page, re.M | re.S)
+    return [re.sub(r"^pip install .*\n", "", block, flags=re.M) for block in blocks]
+
+
+def follow(commands: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run commands in a shell, as a reader of the page does."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return subprocess.run(
+        ["sh", "-euc", commands],
+        cwd=folder,
+        env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": "-p no:cacheprovider"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
+def test_the_recipe_of_the_documentation_works(tmp_path: Path) -> None:
+    record, test, record_more, offline = recipe()
+    (tmp_path / "pytest.ini").touch()
+    with model_server(answer("Yes.")) as server:
+        asks = (
+            f"from jupyter_ssechat import Chat\nprint(Chat({server.url!r}, model='m').ask('hello').content)"
+        )
+        write(tmp_path / "asks.ipynb", asks)
+        recorded = follow(record, tmp_path)
+        assert recorded.returncode == 0, recorded.stderr
+    tested = follow(test, tmp_path)
+    assert "1 passed" in tested.stdout, tested.stdout
+    assert record_more.strip() == f"{test.strip()} --record-mode=new_episodes"
+    write(tmp_path / "asks.ipynb", HIDES.replace("pass", "raise"))
+    kept = follow(offline, tmp_path)
+    assert kept.returncode != 0
+    assert "192.0.2.1:80 is not on this machine" in kept.stderr
+
+
+def test_what_a_notebook_has_no_cassette_for_is_recorded_once(tmp_path: Path) -> None:
+    # Beside pytest-recording, which has the option too, and hides ours.
     (tmp_path / "installed").mkdir()
     (tmp_path / "installed" / "pytest_recording.py").write_text(RECORDING)
+    path = os.pathsep.join([str(ROOT), str(tmp_path / "installed")])
     with model_server(answer("Yes.")) as server:
         asks = (
             f"from jupyter_ssechat import Chat\nprint(Chat({server.url!r}, model='m').ask('hello').content)"
         )
         write(tmp_path / "asks.ipynb", asks, ignored=True)
-        outcomes, said = nbval(tmp_path, *PLUGIN, "--record-mode=once")
-        assert outcomes == {"asks.ipynb::Cell 0": "PASSED"}, said
-        assert "answers in notebooks are recorded, once" in said
-        assert len(server.requests) == 1
-    cassette = (tmp_path / "cassettes" / "asks.jsonl").read_text()
-    assert "Yes." in cassette
-
-    # Beside pytest-recording, which has the option too: a notebook that was executed over its cassette.
-    write(tmp_path / "asks.ipynb", asks)
-    execute(tmp_path / "asks.ipynb", **{CASSETTE: "cassettes/asks.jsonl", RECORD_MODE: "none"})
-    path = os.pathsep.join([str(ROOT), str(tmp_path / "installed")])
-    outcomes, said = nbval(tmp_path, *PLUGIN, "-p", "pytest_recording", "--record-mode=once", PYTHONPATH=path)
+        once = (*PLUGIN, "-p", "pytest_recording", "--record-mode=once")
+        outcomes, said = nbval(tmp_path, *once, PYTHONPATH=path)
     assert outcomes == {"asks.ipynb::Cell 0": "PASSED"}, said
-    assert (tmp_path / "cassettes" / "asks.jsonl").read_text() == cassette
+    assert "answers in notebooks are recorded, once" in said
+    assert len(server.requests) == 1
+    assert "Yes." in (tmp_path / "cassettes" / "asks.jsonl").read_text()
 
 
 def test_nothing_of_it_is_there_where_it_is_not_asked_for() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -268,3 +269,10 @@ def test_what_cannot_be_read_is_one_line_that_says_where(data: Any, said: str) -
 def test_the_format_stands_first_and_the_same_conversation_gives_the_same_object() -> None:
     assert next(iter(saved())) == "format" and saved()["format"] == FORMAT
     assert json.dumps(saved()) == json.dumps(saved())
+
+
+def test_the_format_in_the_documentation_is_the_format() -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "saving.md").read_text("utf-8")
+    example = json.loads(page.partition("```json\n")[2].partition("```")[0])
+    assert read_transcript(example).to_json() == example
+    assert list(read_transcript(example).to_json()) == list(example)
