@@ -432,7 +432,8 @@ class Reply:
     def _ready(self, ready: Ready) -> None:
         self.stream_id = ready.stream_id
         self.request_message_id = ready.request_message_id or self.request_message_id
-        self._set_phase("waiting")
+        if self._phase != "reconnecting":  # else what stands tells what it is doing
+            self._set_phase("waiting")
         self._named(ready.response_message_id)
 
     def _named(self, message_id: int | None) -> None:

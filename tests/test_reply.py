@@ -341,6 +341,7 @@ def test_while_it_is_taken_up_again_it_is_reconnecting() -> None:
         reply = ask(gateway.url, view=seen, sleep=held)
         assert wait.reached.wait(LONG)
         assert (reply.phase, reply.status, reply.content) == ("reconnecting", "streaming", "half")
+        seen.until("phase", "reconnecting")
         wait.end()
         assert again.reached.wait(LONG)
         seen.until("phase", "answering")
