@@ -56,6 +56,7 @@ class ChatView(anywidget.AnyWidget):
         self._on_action: Callable[[Action], object] | None = None
         self._on_ask: Callable[[str], object] | None = None
         self._on_hello: Callable[[str], None] | None = None
+        self._origin: str | None = None
         self._on_placed: Callable[[], object] | None = None
         super().__init__(**traits)
         self.on_msg(self._received)
@@ -64,7 +65,10 @@ class ChatView(anywidget.AnyWidget):
         return "ChatView()"
 
     def on_action(self, callback: Callable[[Action], object]) -> None:
-        """Call back when Stop or Resume is pressed; on whatever thread, so it must not block."""
+        """Call back when Stop or Resume is pressed, which else reach the reply that is shown.
+
+        It may be on any thread, so it must not block.
+        """
         self._on_action = callback
 
     def on_ask(self, callback: Callable[[str], object]) -> None:
@@ -119,7 +123,13 @@ class ChatView(anywidget.AnyWidget):
             self.folded = False
 
     def ready(self, reply: Reply) -> None:
-        """Nothing to show yet."""
+        """The reply has its ids: a page may be told how to stop it by itself."""
+        if self._on_hello is None:
+            self._grant(reply)
+
+    def _grant(self, reply: Reply) -> None:
+        if self._origin is not None and not reply.done and (grant := reply.grant(self._origin)):
+            self.let_control(grant)
 
     def end(self, reply: Reply) -> None:
         """Tell every browser how the text ought to read now."""
@@ -153,8 +163,13 @@ class ChatView(anywidget.AnyWidget):
     def _greet(self, origin: Any) -> None:
         # Nothing may raise or print from a comm callback, and a greeting asks for no answer.
         with suppress(Exception):
-            if self._on_hello is not None and isinstance(origin, str):
+            if not isinstance(origin, str):
+                return
+            self._origin = origin
+            if self._on_hello is not None:
                 self._on_hello(origin)
+            elif self._batches.reply is not None:
+                self._grant(self._batches.reply)
 
     def _hand_extras(self) -> None:
         # Once per page, when code or a formula is first shown: too heavy to ride with every widget.
@@ -162,8 +177,13 @@ class ChatView(anywidget.AnyWidget):
             self.send({"type": "extras"}, buffers=[(STATIC / "extras.js").read_bytes()])
 
     def _act(self, action: Action) -> None:
+        reply = self._batches.reply
         if self._on_action is not None:
             self._on_action(action)
+        elif reply is not None and action == "stop":
+            reply.ask_to_stop()
+        elif reply is not None:
+            reply.resume()
 
     def _ask(self, prompt: Any) -> None:
         if self._on_ask is None or not isinstance(prompt, str):
