@@ -4,7 +4,7 @@ import { Boxes } from "./boxes.ts";
 import { cutOf, LONG } from "./cut.ts";
 import { make } from "./dom.ts";
 import { completed, undecidedFrom } from "./half.ts";
-import { morph, place } from "./morph.ts";
+import { direct, morph, place } from "./morph.ts";
 import { isLoose, itemParagraphs, nodesOf } from "./nodes.ts";
 import { isClosedFence, OpenFence } from "./open_fence.ts";
 import {
@@ -30,12 +30,14 @@ interface OpenPart {
   /** The last child that is sealed, and the text they all were made from. */
   kept: Node | null;
   source: string;
+  /** Where it begins, by the letters that are sealed. */
+  direction: string;
   /** Of a list: whether its items stand apart, and whether one has a paragraph to show it. */
   apart: boolean;
   paragraphs: boolean;
 }
 
-const TOGETHER = { apart: false, paragraphs: false };
+const TOGETHER = { apart: false, paragraphs: false, direction: "auto" };
 
 interface Waiting {
   readonly source: string;
@@ -140,9 +142,10 @@ export class Markdown {
     const at = count && rest ? offsetOf(lines, rest.first) : 0;
     const inside =
       rest && blocks.length === count + 1 && this.#sealInside(rest, tokens, lines, references);
-    if (!inside && !count) this.#tried = text.length;
-    if (!inside && count) this.#cut(at);
-    return inside || count > 0 || text.length < this.#wholeLines();
+    if (inside) return true;
+    this.#cut(at);
+    this.#tried = text.length - at;
+    return this.#tried < this.#wholeLines();
   }
 
   /** The tokens of the tail, or of a beginning of it. */
@@ -229,6 +232,7 @@ export class Markdown {
 
   /** Put the last part of a block behind those that are sealed. */
   #join(open: OpenPart, fresh: HTMLElement, own: Token[]): HTMLElement {
+    if (open.direction === "auto") direct(open.element, fresh);
     morph(open.element, open.kept, [...fresh.childNodes]);
     if (open.kind === "list") drawApart(open, own);
     return open.element;
@@ -305,10 +309,15 @@ export class Markdown {
     const fresh = this.#nodeOf(own, (known?.source ?? "") + source, begun);
     const nodes = [...fresh.childNodes];
     const open = known ?? this.#begin(kind, fresh, own);
+    if (open.direction === "auto") {
+      direct(open.element, fresh);
+      open.direction = fresh.dir;
+    }
+    const asks = own.some(asksForMore);
     for (const node of nodes) {
       const at = open.kept ? open.kept.nextSibling : open.element.firstChild;
       open.kept = place(open.element, at, node);
-      if (open.kept instanceof HTMLElement) this.finish(open.kept, false);
+      if (asks && open.kept instanceof HTMLElement) this.finish(open.kept, false);
     }
     open.source += source;
     this.#open = open;
@@ -408,6 +417,7 @@ export class Markdown {
   /** Whether all of the tail is one paragraph. */
   #isParagraph(): boolean {
     if (this.#open && !this.#isPart("paragraph")) return false;
+    if (this.#open && !this.#tail.includes("\n")) return true;
     const blocks = topBlocks(this.#parse(this.#tail, noReferences()));
     return blocks.length === 1 && blocks[0]?.type === "paragraph";
   }
