@@ -1,10 +1,11 @@
-"""A chat → its file, kept up to date: written when a question is asked, and whenever an answer ends."""
+"""A chat → its file, kept up to date: when a question is asked, now and then while it streams, when it has ended."""
 
 from __future__ import annotations
 
 import atexit
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -15,14 +16,15 @@ from .patches import Patch
 from .reply import Reply
 
 LAST_SECONDS = 5.0
+EVERY_SECONDS = 5.0
 
 
 class Autosave:
     """Keeps the conversation of a chat in a file, from now on until a new one begins or `close()`.
 
     A file holds one conversation: when another begins, or another is taken up, this one stays in its file, and
-    `active` is False. `cells` gives what `Chat.save` takes. It is written on a thread of its own; `error` is why
-    that failed the last time, or None.
+    `active` is False. `cells` gives what `Chat.save` takes. It is written on a thread of its own, while an answer
+    streams every so many seconds; `error` is why that failed the last time, or None.
     """
 
     def __init__(
@@ -31,13 +33,17 @@ class Autosave:
         path: str | os.PathLike[str],
         *,
         cells: Callable[[], Mapping[str, int]] = dict,
+        every: float = EVERY_SECONDS,
     ) -> None:
         self.path = Path(path)
         self.error: SSEChatError | None = None
         self.active = True
         self._chat = chat
         self._cells = cells
+        self._every = every
         self._known: dict[str, int] = {}
+        self._streaming: Reply | None = None
+        self._asked_at = -every
         self._changed = threading.Condition()
         self._pending: Reply | None = None
         self._writing = False
@@ -53,6 +59,7 @@ class Autosave:
         """Write the conversation of `reply`, the last one by default, without waiting; safe from any thread."""
         with self._changed:
             self._pending = reply or self._chat.last
+            self._asked_at = time.monotonic()
             self._changed.notify_all()
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -112,13 +119,17 @@ class Autosave:
 
     def ready(self, reply: Reply) -> None:
         """The question is asked: should the process die now, it is not lost."""
+        self._streaming = reply
         self.save_soon(reply)
 
     def push(self, patches: list[Patch]) -> None:
-        """Text is saved when it is whole."""
+        """There is more of the answer; it is saved now and then."""
+        if self._streaming is not None and time.monotonic() - self._asked_at >= self._every:
+            self.save_soon(self._streaming)
 
     def end(self, reply: Reply) -> None:
         """The answer has ended, for now."""
+        self._streaming = None
         self.save_soon(reply)
 
 

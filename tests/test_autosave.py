@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,14 @@ def contents(path: Path) -> list[str]:
     return [one.content for one in load(path).branch()]
 
 
+def until_saved(path: Path, text: str) -> None:
+    """Wait until the file has so much of the first answer."""
+    end = time.monotonic() + SECONDS
+    while not path.exists() or load(path).messages[1].content != text:
+        assert time.monotonic() < end, path.read_text()
+        time.sleep(0.01)
+
+
 def test_the_file_has_every_answer_when_it_has_ended(path: Path) -> None:
     with model_server(answer("Hi"), answer("Yes")) as server:
         chat = Chat(server.url)
@@ -60,6 +69,21 @@ def test_a_question_is_saved_before_its_answer_has_ended(path: Path) -> None:
         deltas.reply.stop()
         assert kept.wait(SECONDS)
         assert load(path).messages[1].status == "INCOMPLETE"
+        kept.close()
+
+
+def test_what_has_arrived_is_saved_now_and_then(path: Path) -> None:
+    pauses = Pause(), Pause()
+    with model_server(Script([chunk(content="one"), pauses[0], chunk(content=" two"), pauses[1]])) as server:
+        chat = Chat(server.url)
+        kept = Autosave(chat, path, every=0)
+        deltas = chat.stream("count")
+        for pause, text in zip(pauses, ["one", "one two"], strict=True):
+            next(deltas)
+            assert pause.reached.wait(SECONDS)
+            until_saved(path, text)
+            pause.end()
+        deltas.reply.wait(SECONDS)
         kept.close()
 
 
