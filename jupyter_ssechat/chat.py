@@ -7,9 +7,9 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
-from urllib.parse import parse_qs
 
 from . import conversation_file
 from .cassette import RecordMode
@@ -19,12 +19,11 @@ from .deadlines import Deadlines
 from .deltas import AsyncDeltaStream, DeltaStream
 from .errors import BadInput, ConnectionFailed, GatewayError, Unauthorized
 from .exchange import Patience
-from .gateway.server import embedded
 from .images import image_urls
+from .link import OF_THE_USER, link_to
 from .message import Delta
 from .patches import Patch
 from .process_cassette import process_cassette
-from .profiles import open_upstream
 from .recording import recording
 from .reply import Call, Reply, View
 from .response_format import FIELD
@@ -33,8 +32,8 @@ from .standing import StandingReply
 from .tape import Cassette
 from .transcript import Transcript, read_transcript
 from .transcript_markdown import transcript_markdown
-from .transport import parsed
 from .upstream import Upstream
+from .upstream_spec import UpstreamSpec
 from .wire_json import as_text
 
 # The names of these options → what the gateway, and most servers, call them.
@@ -76,8 +75,9 @@ class Chat:
 
     `upstream` is ``"demo"``, a profile such as ``"ollama"`` (with `url`, one at another address), or the address
     of a model server; `dialect` is its wire, if its address and its first event do not tell. The gateway embedded
-    in this process turns it into streams that stop and resume. With `gateway` (and its `token`) another gateway
-    is used, and with it the upstream that it has. The key of a model server is read from the environment
+    in this process turns it into streams that stop and resume; with `gateway` ``"process"`` it is a process of the
+    user's own, which outlives this one (see `own_gateway`). With the address of another `gateway` (and its `token`)
+    that one is used, and with it the upstream that it has. The key of a model server is read from the environment
     variable `api_key_env`. `deadlines` says how long a model server may take for what, `patience` how often it is
     asked again. `pace` slows down (above 1) or speeds up (below 1, 0 is at once) the demo model and a replay; their
     own are 1 and 0.
@@ -91,7 +91,7 @@ class Chat:
 
     def __init__(
         self,
-        upstream: str | Upstream | None = None,
+        upstream: str | UpstreamSpec | Upstream | None = None,
         *,
         model: str | None = None,
         system: str | None = None,
@@ -108,11 +108,12 @@ class Chat:
         cassette: str | os.PathLike[str] | Cassette | None = None,
         record_mode: RecordMode = "once",
     ) -> None:
-        if gateway is not None and upstream is not None:
+        elsewhere = gateway not in OF_THE_USER
+        if elsewhere and upstream is not None:
             raise BadInput(
                 "gateway and upstream were both given; a gateway brings its own upstream, so give one"
             )
-        if gateway is not None and cassette is not None:
+        if gateway not in (None, "thread") and cassette is not None:
             raise BadInput(
                 "gateway and cassette were both given; what records is the gateway of this process"
             )
@@ -126,10 +127,11 @@ class Chat:
         self._begun: list[Reply] = []
         self._followers: tuple[Follower, ...] = ()
         self._gateway = gateway
-        self._client = _connect(gateway, token)
         self._consumer = shared_consumer()
+        self._link = link_to(gateway, token, self._consumer)
         self._upstream: Upstream | None = None
-        if gateway is None:
+        self._spec: UpstreamSpec | None = None
+        if not elsewhere:
             self.use(
                 upstream or "demo",
                 url=url,
@@ -144,8 +146,11 @@ class Chat:
             )
 
     def __repr__(self) -> str:
-        where = self._gateway or (self._upstream.name if self._upstream else "demo")
-        return f"Chat({where.partition('?')[0]!r})"
+        return f"Chat({self._upstream.name if self._upstream is not None else self._client.url!r})"
+
+    @property
+    def _client(self) -> GatewayClient:
+        return self._link.client
 
     @property
     def upstream(self) -> str | None:
@@ -186,7 +191,7 @@ class Chat:
 
     def use(
         self,
-        upstream: str | Upstream,
+        upstream: str | UpstreamSpec | Upstream,
         *,
         url: str | None = None,
         model: str | None = None,
@@ -199,33 +204,28 @@ class Chat:
         record_mode: RecordMode = "once",
     ) -> None:
         """Let another upstream answer from now on; the conversation goes on."""
-        if self._gateway is not None:
+        if self._gateway not in OF_THE_USER:
             raise BadInput(f"this chat is connected to {self._client.url}, which chooses its own upstream")
-        if cassette is None and isinstance(upstream, str):
-            cassette = process_cassette()
-
-        def opens() -> Upstream:
-            if not isinstance(upstream, str):
-                return upstream
-            return open_upstream(
-                upstream,
+        if isinstance(upstream, str):
+            upstream = UpstreamSpec(
+                spec=upstream,
                 url=url,
                 model=model,
                 dialect=dialect,
                 api_key_env=api_key_env,
-                deadlines=deadlines,
-                patience=patience,
+                deadlines=deadlines or Deadlines(),
+                patience=patience or Patience(),
                 pace=1.0 if pace is None else pace,
             )
-
-        opened = (
-            opens()
-            if cassette is None
-            else recording(opens, cassette, mode=record_mode, pace=pace or 0.0, dialect=dialect)
-        )
-        self._upstream = opened
+            cassette = cassette if cassette is not None else process_cassette()
+        opens = partial(_opened, upstream)
+        if cassette is None:
+            self._upstream, self._spec = opens(), upstream if isinstance(upstream, UpstreamSpec) else None
+        else:
+            taped = recording(opens, cassette, mode=record_mode, pace=pace or 0.0, dialect=dialect)
+            self._upstream, self._spec = taped, None
         if self.session_id is not None:
-            embedded().assign(self.session_id, opened)
+            self._consumer.submit(self._assign(self.session_id)).result()
 
     def ask(self, prompt: str, **options: Any) -> Reply:
         """Ask, wait for the whole answer, and return it.
@@ -468,17 +468,19 @@ class Chat:
         Who is asked stays as it is, and so do model and system. Where the gateway does not take it in nothing
         has changed: GatewayError or ConnectionFailed.
         """
-        if self._gateway is None and not self._alive():
+        if not self._alive():
             self.new()
-        taking_in = self._client.import_session(transcript.to_wire())
-        session_id = self._consumer.submit(taking_in).result()
-        if self._upstream is not None:
-            embedded().assign(session_id, self._upstream)
+        session_id = self._consumer.submit(self._taken_in(transcript)).result()
         self.session_id, self._head = session_id, transcript.head
         self.last = self.replies().get(transcript.head or 0)
         self._begun = [] if self.last is None else [self.last]
         for follower in self._followers:
             follower.renewed()
+
+    async def _taken_in(self, transcript: Transcript) -> str:
+        session_id = await self._client.import_session(transcript.to_wire())
+        await self._assign(session_id)
+        return session_id
 
     def replies(self) -> dict[int, Reply]:
         """Every answer that stands in the conversation, by its id in `history()`."""
@@ -500,14 +502,14 @@ class Chat:
             session_id=self.session_id,
             asking=lambda: self._asking({}),
             on_ready=self._ready,
-            granting=embedded().access.grant if self._gateway is None else None,
+            granting=self._link.granting,
         )
 
     def new(self) -> None:
         """Begin a new conversation; the old one stays in the gateway."""
-        if self._gateway is None and not self._alive():
+        if not self._alive():
             self._consumer = shared_consumer()
-            self._client = _connect(None, None)
+            self._link = link_to(self._gateway, None, self._consumer)
         self.session_id = None
         self._head = None
         self._begun = []
@@ -581,7 +583,7 @@ class Chat:
             on_ready=self._ready,
             on_end=ended,
             schema=schema,
-            granting=embedded().access.grant if self._gateway is None else None,
+            granting=self._link.granting,
         )
         self.last = reply
         self._begun = [*before, reply]
@@ -590,7 +592,7 @@ class Chat:
 
     def _alive(self) -> bool:
         """Whether what this chat was opened on is still there: its thread, and the gateway of this process."""
-        return self._consumer.alive and (self._gateway is not None or self._client.url == embedded().url)
+        return self._consumer.alive and self._link.alive
 
     def _ready(self, reply: Reply) -> None:
         if reply.session_id == self.session_id:  # and not of the conversation before
@@ -598,10 +600,15 @@ class Chat:
 
     async def _session(self) -> str:
         if self.session_id is None:
-            self.session_id = await self._client.create_session()
-            if self._upstream is not None:
-                embedded().assign(self.session_id, self._upstream)
+            session_id = await self._client.create_session()
+            await self._assign(session_id)
+            self.session_id = session_id
         return self.session_id
+
+    async def _assign(self, session_id: str) -> None:
+        """Let the gateway know who answers, if it is for us to say."""
+        if self._upstream is not None:
+            await self._link.assign(session_id, self._spec, self._upstream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -635,13 +642,8 @@ def _together(views: list[View]) -> View | None:
     return _Views(views) if len(views) > 1 else next(iter(views), None)
 
 
-def _connect(gateway: str | None, token: str | None) -> GatewayClient:
-    if gateway is not None:
-        address = parsed(gateway)
-        given = parse_qs(address.query).get("token", [None])[0]  # the address as a gateway prints it
-        return GatewayClient(gateway, token or given)
-    here = embedded()
-    return GatewayClient(here.url, here.token)
+def _opened(upstream: UpstreamSpec | Upstream) -> Upstream:
+    return upstream.open() if isinstance(upstream, UpstreamSpec) else upstream
 
 
 def _unless_refused(reply: Reply) -> Reply:

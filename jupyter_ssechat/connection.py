@@ -22,10 +22,12 @@ from .deadlines import Deadlines
 from .errors import BadInput
 from .exchange import Patience
 from .keys import TypedKey
-from .profiles import PROFILES, open_upstream
+from .link import OF_THE_USER
+from .profiles import PROFILES
 from .recording import recording
 from .tape import Cassette
 from .upstream import Upstream
+from .upstream_spec import UpstreamSpec
 
 # The traits that say who answers, and how.
 _UPSTREAM = ["upstream", "url", "dialect", "api_key_env", "deadlines", "retries", "pace"]
@@ -39,7 +41,7 @@ class Connection(Magics):
     url = Unicode("", help="the address of a server of the profile's kind, if not its own").tag(config=True)
     dialect = Unicode("auto", help="the wire of the model server; auto: told by its address").tag(config=True)
     api_key_env = Unicode("", help="the environment variable that holds the server's key").tag(config=True)
-    gateway = Unicode("", help="the address of another gateway; empty for the embedded one").tag(config=True)
+    gateway = Unicode("thread", help="thread, process, or the address of another gateway").tag(config=True)
     token_env = Unicode("", help="the environment variable that holds the gateway's token").tag(config=True)
     deadlines = Dict(
         value_trait=Float(allow_none=True),
@@ -86,15 +88,20 @@ class Connection(Magics):
 
     def _connected(self) -> Chat:
         """A new chat."""
-        if self.gateway:
+        if self._elsewhere:
             given = self._token or os.environ.get(self.token_env or "", "").strip() or None
             return Chat(gateway=self.gateway, token=given)
-        return Chat(self._opened())
+        return Chat(self._opened(), gateway=self.gateway or "thread")
 
-    def _opened(self) -> Upstream:
-        """The upstream that the configuration names, or a cassette that stands before it."""
+    @property
+    def _elsewhere(self) -> bool:
+        """Whether another gateway is used, which chooses its own upstream."""
+        return self.gateway not in ("", *OF_THE_USER)
+
+    def _opened(self) -> UpstreamSpec | Upstream:
+        """Who answers by the configuration, or a cassette that stands before it."""
         tape = self._tape()
-        return self._server() if tape is None else recording(self._server, tape)
+        return self._spec() if tape is None else recording(lambda: self._spec().open(), tape)
 
     def _tape(self) -> Cassette | None:
         """The cassette in use, if there is one."""
@@ -113,8 +120,10 @@ class Connection(Magics):
 
     def _put_in(self, path: str, record_mode: RecordMode, replay_pace: float) -> None:
         """Put a cassette in, or take it out; BadInput where it cannot be read, and the old one stays."""
-        if path and self.gateway:
-            raise BadInput("another gateway asks its own model server; a cassette is for the embedded one")
+        if path and self.gateway not in ("", "thread"):
+            raise BadInput(
+                "a cassette is for the gateway in this process: %config ChatMagics.gateway = 'thread'"
+            )
         if path:
             self._tape_of(path, record_mode)
         with self.hold_trait_notifications():
@@ -139,17 +148,17 @@ class Connection(Magics):
         self._notes.clear()
         return news
 
-    def _server(self) -> Upstream:
-        """The upstream that the configuration names."""
-        return open_upstream(
-            self.upstream,
+    def _spec(self) -> UpstreamSpec:
+        """What the configuration says of who answers."""
+        return UpstreamSpec(
+            spec=self.upstream,
             url=self.url or None,
             dialect=None if self.dialect == "auto" else self.dialect,
             api_key_env=self.api_key_env or None,
             api_key=self._typed_key(),
             deadlines=_deadlines(self.deadlines),
-            patience=Patience(retries=self.retries),
-            pace=self.pace,
+            patience=Patience(retries=int(self.retries)),
+            pace=float(self.pace),
         )
 
     def _typed_key(self) -> str | None:
@@ -174,10 +183,12 @@ class Connection(Magics):
         self._chats.clear()
 
     def _use_anew(self) -> None:
-        if self.gateway:
+        if self._elsewhere:
             self._forget_chats()
-            self.gateway = ""
-        upstream = self._opened()  # also where nobody asks it yet: what cannot be opened is said now
+            self.gateway = "thread"
+        upstream = self._opened()
+        if isinstance(upstream, UpstreamSpec):
+            upstream.open()  # also where nobody asks it yet: what cannot be opened is said now
         for chat in self._chats.values():
             chat.use(upstream)
 

@@ -104,8 +104,7 @@ class Feed:
         """Tell the pages at `origin` how to stop this one stream by themselves; it is never saved."""
         if self.reply is None or self.reply.done:
             return
-        if grant := self.reply.grant(origin):
-            self._tell({"type": "control", **grant})
+        self.reply.grant(origin, lambda grant: self._tell({"type": "control", **grant}))
 
     def _say(self, status: Status) -> None:
         self.status = status

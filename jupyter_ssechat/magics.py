@@ -44,6 +44,8 @@ from .prompt import composed
 from .reply import Reply, View
 from .schema import named_schema
 
+_WHERE = {"": "embedded", "thread": "embedded", "process": "your own, a process"}
+
 
 @magics_class
 class ChatMagics(Connection):
@@ -198,7 +200,7 @@ class ChatMagics(Connection):
     def _status(self, _: str) -> None:
         chat = self._chat()
         rows = {
-            "gateway": self.gateway.partition("?")[0] or f"{chat.gateway} (embedded)",
+            "gateway": f"{chat.gateway} ({_WHERE.get(self.gateway, 'another one')})",
             "upstream": chat.upstream or "(the gateway's)",
             "dialect": chat.dialect or "(the gateway's)",
             "key": self._key_from(),

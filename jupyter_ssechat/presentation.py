@@ -129,8 +129,7 @@ class Presentation:
         reply = self._reply
         if self._origin is None or reply is None or reply.done:
             return
-        if grant := reply.grant(self._origin):
-            self._view.let_control(grant)
+        reply.grant(self._origin, self._view.let_control)
 
 
 def show_text(reply: Reply) -> None:

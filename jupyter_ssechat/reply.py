@@ -25,6 +25,8 @@ UNBORN_SECONDS = 2.0
 POLL_SECONDS = 0.05
 
 Call = tuple[GENERATING, dict[str, Any]]
+Granting = Callable[[str, str, int, Callable[[str], object]], None]
+"""Makes a token for a page, given its origin, a session and a message; it is told to the last one, now or soon."""
 
 
 class View(Protocol):
@@ -69,7 +71,7 @@ class Reply:
         on_delta: Callable[[Delta | None], None] | None = None,
         on_ready: Callable[[Reply], object] = lambda reply: None,
         on_end: Callable[[Reply], object] = lambda reply: None,
-        granting: Callable[[str, str, int], str] | None = None,
+        granting: Granting | None = None,
         schema: Schema | None = None,
     ) -> None:
         self._granting = granting
@@ -289,9 +291,7 @@ class Reply:
         if self.error is not None:
             return " ".join(f"the answer failed: {self.error.message}".split())
         if self.status == "interrupted":
-            return (
-                "the answer was interrupted: the connection broke before its end; resume it"
-            )
+            return "the answer was interrupted: the connection broke before its end; resume it"
         return f"the answer is {self.phase}"
 
     def wait(self, timeout: float | None = None) -> Reply:
@@ -347,18 +347,21 @@ class Reply:
         if self._message_id is not None and not self._ended:
             view.ready(self)
 
-    def grant(self, origin: str) -> dict[str, Any] | None:
-        """What a view at `origin` needs to stop this stream by itself; None where the gateway gives no such token."""
-        if self._granting is None or self.session_id is None or self._message_id is None:
-            return None
-        token = self._granting(origin, self.session_id, self._message_id)
-        return {
-            "url": self._client.url,
-            "token": token,
-            "chat_session_id": self.session_id,
-            "message_id": self._message_id,
-            "stream_id": self.stream_id,
-        }
+    def grant(self, origin: str, then: Callable[[dict[str, Any]], object]) -> None:
+        """Tell `then`, now or soon, what a view at `origin` needs to stop this stream by itself.
+
+        Nothing is told where the gateway gives no such token.
+        """
+        session_id, message_id, stream_id = self.session_id, self._message_id, self.stream_id
+        if self._granting is None or session_id is None or message_id is None:
+            return
+        control = {"chat_session_id": session_id, "message_id": message_id, "stream_id": stream_id}
+        url = self._client.url
+
+        def told(token: str) -> None:
+            then({"url": url, "token": token, **control})
+
+        self._granting(origin, session_id, message_id, told)
 
     def resume(self) -> Reply:
         """Take it up again: reattach after a broken connection, continue after a stop, a cut or a failure."""

@@ -8,7 +8,7 @@ from typing import Any
 from .client import GENERATING, GatewayClient
 from .consumer import Consumer
 from .patches import Patch
-from .reply import Reply
+from .reply import Granting, Reply
 
 
 class StandingReply(Reply):
@@ -28,7 +28,7 @@ class StandingReply(Reply):
         session_id: str,
         asking: Callable[[], dict[str, Any]],
         on_ready: Callable[[Reply], object],
-        granting: Callable[[str, str, int], str] | None,
+        granting: Granting | None,
     ) -> None:
         super().__init__(consumer, client, prompt, on_ready=on_ready, granting=granting)
         self._asking = asking

@@ -128,8 +128,8 @@ class ChatView(anywidget.AnyWidget):
             self._grant(reply)
 
     def _grant(self, reply: Reply) -> None:
-        if self._origin is not None and not reply.done and (grant := reply.grant(self._origin)):
-            self.let_control(grant)
+        if self._origin is not None and not reply.done:
+            reply.grant(self._origin, self.let_control)
 
     def end(self, reply: Reply) -> None:
         """Tell every browser how the text ought to read now."""

@@ -127,6 +127,7 @@ FLOORS = [
     "own_gateway",
     "reply",
     "standing",
+    "link",
     "deltas",
     "batches",
     "widget",

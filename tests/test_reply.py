@@ -675,33 +675,36 @@ def test_a_view_is_told_how_to_stop_this_stream_and_only_where_the_gateway_gives
     seen = Seen()
     granted: list[tuple[str, str, int]] = []
 
-    def granting(origin: str, session_id: str, message_id: int) -> str:
+    def granting(origin: str, session_id: str, message_id: int, then: Callable[[str], object]) -> None:
         granted.append((origin, session_id, message_id))
-        return "a token"
+        then("a token")
 
+    told: list[dict[str, Any]] = []
     with asked(Script([chunk(content="a"), Pause()]), view=seen, granting=granting) as reply:
         seen.until("response/content", "a")
-        grant = reply.grant("http://page")
+        reply.grant("http://page", told.append)
         reply.stop()
-    assert grant is not None and reply.session_id is not None
+    [grant] = told
+    assert reply.session_id is not None
     assert set(grant) == {"url", "token", "chat_session_id", "message_id", "stream_id"}
     assert (grant["token"], grant["message_id"], grant["stream_id"]) == ("a token", 2, reply.stream_id)
     assert granted == [("http://page", reply.session_id, 2)]
 
 
 def test_without_ids_or_tokens_a_view_is_told_nothing() -> None:
-    def granting(origin: str, session_id: str, message_id: int) -> str:
-        return "a token"
+    def granting(origin: str, session_id: str, message_id: int, then: Callable[[str], object]) -> None:
+        then("a token")
 
-    gate = Pause()
+    gate, told = Pause(), list[dict[str, Any]]()
     with Foreign(create=[gate]) as gateway:
         early = ask(gateway.url, granting=granting)
         gateway.until("create")
-        assert early.grant("http://page") is None
+        early.grant("http://page", told.append)
         early.stop()
         gate.end()
     with asked(answer("Hi")) as reply:
-        assert reply.wait(LONG).grant("http://page") is None
+        reply.wait(LONG).grant("http://page", told.append)
+    assert told == []
 
 
 # ---- the text as an iterator ----
