@@ -99,7 +99,9 @@ class Autosave:
     def _save(self, reply: Reply) -> None:
         self._known.update(self._cells())
         try:
-            conversation_file.save(self.path, self._chat.transcript(of=reply, cells=self._known))
+            transcript = self._chat.transcript(of=reply, cells=self._known)
+            if transcript.messages:  # a question that was refused is no reason to empty a file
+                conversation_file.save(self.path, transcript)
             self.error = None
         except SSEChatError as error:
             self.error = error

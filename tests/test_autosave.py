@@ -99,6 +99,18 @@ def test_a_new_conversation_leaves_the_file_to_the_old_one(path: Path) -> None:
     assert len(load(path).messages) == 2
 
 
+def test_a_question_that_never_began_does_not_empty_the_file(path: Path) -> None:
+    before = Chat("demo", pace=0)
+    before.ask("hello")
+    before.save(path)
+    chat = Chat(gateway="http://127.0.0.1:9")  # nobody is there
+    kept = Autosave(chat, path)
+    assert chat.send("x").wait(SECONDS).refusal is not None
+    assert kept.wait(SECONDS)
+    assert contents(path)[0] == "hello"
+    kept.close()
+
+
 def test_cells_once_known_stay_known(path: Path) -> None:
     cells = {"a": 2}
     chat = Chat("demo", pace=0)
