@@ -471,16 +471,34 @@ class Chat:
         if not self._alive():
             self.new()
         session_id = self._consumer.submit(self._taken_in(transcript)).result()
-        self.session_id, self._head = session_id, transcript.head
-        self.last = self.replies().get(transcript.head or 0)
-        self._begun = [] if self.last is None else [self.last]
-        for follower in self._followers:
-            follower.renewed()
+        self._go_on_in(session_id, transcript.head)
 
     async def _taken_in(self, transcript: Transcript) -> str:
         session_id = await self._client.import_session(transcript.to_wire())
         await self._assign(session_id)
         return session_id
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """The conversations that the gateway has, the newest first: id, title, updated_at (seconds, epoch)."""
+        return self._consumer.submit(self._client.sessions()).result()
+
+    def open(self, session_id: str) -> None:
+        """Go on with a conversation that the gateway has, at its last answer; it may still be growing.
+
+        Such a one is in `last`, interrupted as far as this process knows: `resume()` takes it up.
+        """
+        if not self._alive():
+            self.new()
+        answers = [one for one in self._history_of(session_id) if one.get("role") == "ASSISTANT"]
+        self._consumer.submit(self._assign(session_id)).result()
+        self._go_on_in(session_id, answers[-1]["message_id"] if answers else None)
+
+    def _go_on_in(self, session_id: str, head: int | None) -> None:
+        self.session_id, self._head = session_id, head
+        self.last = self.replies().get(head or 0)
+        self._begun = [] if self.last is None else [self.last]
+        for follower in self._followers:
+            follower.renewed()
 
     def replies(self) -> dict[int, Reply]:
         """Every answer that stands in the conversation, by its id in `history()`."""

@@ -161,6 +161,8 @@ class ChatMagics(Connection):
             "connect": self._connect,
             "record": self._record,
             "replay": self._replay,
+            "sessions": self._sessions,
+            "open": self._open,
             "save": self._save,
             "load": self._load,
             "keep": self._keep,
@@ -310,6 +312,24 @@ class ChatMagics(Connection):
         print(f"using {self._chat().upstream}")
 
     # -- saved conversations --------------------------------------------------------------------------------
+
+    def _sessions(self, _: str) -> None:
+        chat = self._chat()
+        rows = [f"{one['id'][:8]}  {one['title'] or '(nothing asked yet)'}" for one in chat.sessions()]
+        print("\n".join(rows) or "this gateway has no conversations yet")
+
+    def _open(self, rest: str) -> None:
+        chat = self._chat()
+        found = [one["id"] for one in chat.sessions() if rest and one["id"].startswith(rest)]
+        if len(found) != 1:
+            which = "several conversations begin" if found else "no conversation begins"
+            raise BadInput(f"{which} with {rest!r}; %chat sessions lists their ids")
+        chat.open(found[0])
+        self._last = chat.last
+        self._turns.forget(self._name)
+        print(f"opened {found[0][:8]}: {len(chat.history())} messages")
+        if chat.last is not None and chat.last.status == "interrupted":
+            self._resume("")
 
     def _save(self, rest: str) -> None:
         chat, file = self._chat(), parsed(FILE, rest).file

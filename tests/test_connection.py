@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from .kernels import Cell, Kernel
-from .servers import answer, model_server
+from .servers import DONE, Pause, Script, answer, chunk, finish, model_server
 
 Kernels = Callable[..., Kernel]
 
@@ -88,3 +92,66 @@ def test_a_cassette_that_cannot_be_used_is_said_to_be_in_one_line(
     assert said in (cell.error or cell.text)
     assert "Traceback" not in cell.text
     assert text(notebook.run("%%chat\nhello")), "the notebook goes on as it was"
+
+
+# ---- a gateway of the user's own ----
+
+BLOCKED = "import ctypes\nctypes.PyDLL(None).sleep(3)"
+"""Holds the interpreter's lock, as C code does."""
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of kernels that share a gateway, which ends with the test."""
+    folder = tmp_path / "runtime"
+    yield {"JUPYTER_RUNTIME_DIR": str(folder)}
+    for file in folder.glob("jupyter-ssechat-*.json"):
+        os.kill(json.loads(file.read_text())["pid"], signal.SIGTERM)
+
+
+def sharing(kernel: Kernel) -> Kernel:
+    assert kernel.run("%load_ext jupyter_ssechat\n%config ChatMagics.gateway = 'process'").error is None
+    return kernel
+
+
+def test_a_stop_gets_through_while_c_code_holds_the_kernel(kernel: Kernels, runtime: dict[str, str]) -> None:
+    busy = sharing(kernel("7.4", **runtime))
+    pause = Pause()
+    with model_server(Script([chunk(content="half"), pause])) as server:
+        busy.run(f"%chat use {server.url}\n%config ChatMagics.gateway = 'process'")
+        busy.run("%%chat --bg -o reply\nhello")
+        view = busy.widget("ChatView")
+        view.send({"type": "hello", "origin": "http://127.0.0.1:8888"})
+        busy.wait_until(lambda: bool(view.of_type("control")), what="the view can stop by itself")
+        assert pause.reached.wait(20)
+        blocked = busy.start(BLOCKED)
+        [control, *_] = view.of_type("control")
+        body = {name: control[name] for name in ("chat_session_id", "message_id", "stream_id")}
+        headers = {"authorization": f"Bearer {control['token']}", "origin": "http://127.0.0.1:8888"}
+        answered = httpx.post(f"{control['url']}/api/v0/chat/stop_stream", json=body, headers=headers)
+        assert answered.status_code == 200
+        assert server.left.wait(20), "the model server is let go of"
+        assert blocked.running, "and the kernel was blocked all the while"
+        busy.finish(blocked)
+    assert busy.run("print(reply.wait().status, reply.content)").text == "stopped half\n"
+
+
+def test_a_kernel_that_was_restarted_finds_the_answer_that_went_on(
+    kernel: Kernels, runtime: dict[str, str]
+) -> None:
+    first = sharing(kernel("7.4", **runtime))
+    pause = Pause()
+    with model_server(Script([chunk(content="one "), pause, chunk(content="two"), finish(), DONE])) as server:
+        first.run(f"%chat use {server.url}\n%config ChatMagics.gateway = 'process'")
+        first.run("%%chat --bg\ncount")
+        assert pause.reached.wait(20)
+        first.close()
+        second = sharing(kernel("7.4", **runtime))
+        session = second.run("%chat sessions").text
+        assert session.endswith("  count\n")
+        opening = second.start(f"%chat open {session.split()[0]}")
+        second.wait_until(lambda: "opened" in opening.text, what="the conversation is open")
+        pause.end()
+        second.finish(opening)
+    assert opening.data("text/markdown") == ["one two"]
+    assert "no conversation begins with 'x'" in str(second.run("%chat open x").error)
