@@ -61,14 +61,14 @@ class Connection(Magics):
     ).tag(config=True)
 
     def __init__(self, shell: InteractiveShell) -> None:
-        super().__init__(shell)
         self._chats: dict[str, Chat] = {}
         self._token: str | None = None
         self._key: TypedKey | None = None
         self._cassettes: dict[tuple[Path, str], Cassette] = {}
         self._notes: list[str] = []
-        self.observe(self._connection_changed, ["gateway", "token_env"])
-        self.observe(self._upstream_changed, [*_UPSTREAM, *_CASSETTE])
+        super().__init__(shell)
+        self.observe(self._other_gateway, ["gateway", "token_env"])
+        self.observe(self._other_answerer, [*_UPSTREAM, *_CASSETTE])
 
     @default("cassette")
     def _cassette_of_the_process(self) -> str:
@@ -173,10 +173,10 @@ class Connection(Magics):
         name = self.api_key_env or (profile.key_env if profile else "")
         return f"from {name}" if name else "none"
 
-    def _connection_changed(self, _: Any) -> None:
+    def _other_gateway(self, _: Any) -> None:
         self._forget_chats()
 
-    def _upstream_changed(self, _: Any) -> None:
+    def _other_answerer(self, _: Any) -> None:
         self._use_anew()
 
     def _forget_chats(self) -> None:

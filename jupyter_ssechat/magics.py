@@ -333,8 +333,8 @@ class ChatMagics(Connection):
 
     def _save(self, rest: str) -> None:
         chat, file = self._chat(), parsed(FILE, rest).file
-        path = chat.save(file, cells=self._turns.answers(self._name, chat))
-        print(f"saved {len(chat.history())} messages to {path}")
+        chat.save(file, cells=self._turns.answers(self._name, chat))
+        print(f"saved {len(chat.history())} messages to {file}")
 
     def _load(self, rest: str) -> None:
         self._restore(parsed(FILE, rest).file)

@@ -34,7 +34,7 @@ HELP = """\
 %chat stop | resume | continue | regenerate | show           the last answer
 %chat explain [QUESTION]                                     the last exception
 %chat status | history | new                                 the conversation
-%chat sessions | open ID                                     the gateway's conversations, also of other kernels
+%chat sessions | open ID                                     the conversations that the gateway has
 %chat save FILE | load FILE | keep FILE                      a conversation in a file, for tomorrow
 %chat record FILE [--mode MODE] | replay FILE [--pace X]     answers on a cassette; `record off` takes it out
 %chat use ollama|openai|…|URL [-m MODEL] [--key-env NAME]    the model server; `use` alone lists them

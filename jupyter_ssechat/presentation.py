@@ -55,7 +55,7 @@ class Presentation:
         """The reply streams (again): the view opens, the text below waits for the new end."""
         self._reply = reply
         self._view.begin(reply)
-        if self._text is not None:
+        if self._text is not None and self._attended:  # else what a cell left is what is compared and saved
             self._text.update(NOTHING, raw=True)
             self._stand(NOTHING, {})
 
@@ -70,7 +70,7 @@ class Presentation:
     def end(self, reply: Reply) -> None:
         """The reply has ended, for now."""
         self._view.end(reply)
-        if self._text is not None:
+        if self._text is not None and self._attended:
             self.settle(reply)
 
     def settle(self, reply: Reply) -> None:

@@ -77,6 +77,16 @@ def test_the_process_may_name_the_cassette_of_its_notebooks(kernel: Kernels, tmp
     ]
 
 
+def test_what_was_configured_stands_when_the_extension_is_loaded_again(notebook: Kernel) -> None:
+    notebook.run(
+        "%config ChatMagics.upstream = 'http://127.0.0.1:9/v1'\n%config ChatMagics.system = 'be brief'"
+    )
+    assert notebook.run("%reload_ext jupyter_ssechat").text == ""
+    configured = "c = get_ipython().config.ChatMagics\nc.upstream, c.pace = 'http://127.0.0.1:7/v1', 0.5"
+    assert notebook.run(f"{configured}\n%reload_ext jupyter_ssechat").text == ""
+    assert "127.0.0.1:7" in notebook.run("%chat status").text
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

@@ -690,3 +690,13 @@ def test_a_conversation_is_saved_and_loaded(newest: Kernel) -> None:
         "BadInput: nowhere.json cannot be read: No such file or directory"
     )
     assert "one" in newest.run("%chat history").text
+
+
+def test_where_nobody_watches_a_resume_leaves_the_output_of_the_stopped_cell_as_it_is(newest: Kernel) -> None:
+    with model_server(Script([chunk(content="half"), CUT]), answer(" and half")) as server:
+        use(newest, server.url)
+        stopped = newest.run("%%chat\nx", allow_stdin=False)
+        before = stopped.data("text/markdown")
+        resumed = newest.run("%chat resume", allow_stdin=False)
+    assert resumed.error is None and "half and half" in resumed.data("text/markdown")[-1]
+    assert stopped.data("text/markdown") == before and "Failed" in before[-1]
