@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from . import conversation_file
-from .chat import Asked, Chat
+from .chat import Chat
 from .errors import SSEChatError
 from .patches import Patch
 from .reply import Reply
+from .talk import Asked
 
 LAST_SECONDS = 5.0
 EVERY_SECONDS = 5.0

@@ -23,6 +23,7 @@ from .errors import BadInput
 from .exchange import Patience
 from .keys import TypedKey
 from .link import OF_THE_USER
+from .process_cassette import CASSETTE, RECORD_MODE, process_cassette
 from .profiles import PROFILES
 from .recording import recording
 from .tape import Cassette
@@ -72,11 +73,11 @@ class Connection(Magics):
 
     @default("cassette")
     def _cassette_of_the_process(self) -> str:
-        return os.environ.get("JUPYTER_SSECHAT_CASSETTE", "")
+        return os.environ.get(CASSETTE, "").strip()
 
     @default("record_mode")
     def _mode_of_the_process(self) -> str:
-        return os.environ.get("JUPYTER_SSECHAT_RECORD_MODE", "once")
+        return os.environ.get(RECORD_MODE, "").strip() or "once"
 
     @validate("deadlines")
     def _checked_deadlines(self, proposal: dict[str, Any]) -> dict[str, float | None]:
@@ -114,6 +115,9 @@ class Connection(Magics):
     def _tape_of(self, path: str, mode: RecordMode) -> Cassette:
         """The one cassette of a file: with another one its answers would begin anew."""
         place = Path(path).expanduser().absolute(), mode
+        shared = process_cassette()
+        if shared is not None and (shared.path, shared.record_mode) == place:
+            return shared
         if place not in self._cassettes:
             self._cassettes[place] = Cassette(place[0], mode, on_note=self._notes.append)
         return self._cassettes[place]

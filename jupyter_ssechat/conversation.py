@@ -8,12 +8,13 @@ from itertools import takewhile
 from typing import Any
 
 from .batches import Tell
-from .chat import Asked, Chat
+from .chat import Chat
 from .consumer import sendable
 from .errors import BadInput
 from .feed import Feed
 from .panel_text import Said
 from .reply import Reply
+from .talk import Asked
 from .turns import Node, Tree, Turn, grown
 
 BUSY = "an answer is still streaming; stop it or wait for its end"
@@ -55,8 +56,14 @@ class Conversation:
 
     def open(self) -> None:
         """Take up what has been said in the chat, and follow it from now on."""
-        history = self.chat.history()
-        self._tree = grown(history)
+        self._take_up(self.chat.history())
+        self._join(self.chat.last)
+        self._told = self._turns()
+        self.chat.follow(self)
+
+    def _take_up(self, history: list[dict[str, Any]]) -> None:
+        # No number comes twice: pages know the answers of a conversation before.
+        self._tree, self._feeds = grown(history, self._tree.free if self._feeds else 0), {}
         records = {one.get("message_id"): one for one in history if one.get("role") == "ASSISTANT"}
         for message_id, record in records.items():
             if node := self._tree.find(message_id):
@@ -64,9 +71,6 @@ class Conversation:
         if head := self._tree.find(self.chat.head):
             self._tree.choose(head)
             head.chosen = None
-        self._join(self.chat.last)
-        self._told = self._turns()
-        self.chat.follow(self)
 
     def _join(self, reply: Reply | None) -> None:
         """Show the chat's last reply itself: it may still stream, and it can be resumed."""
@@ -93,12 +97,13 @@ class Conversation:
             return feed
 
     def renewed(self) -> None:
-        """Show the new conversation, which is empty."""
+        """Show the other conversation: a new one, or one that was kept."""
+        history = self.chat.history()
         with self.lock:
             for feed in self._feeds.values():
                 feed.status = "stopped"
-            # No number comes twice: pages know the answers of the old conversation.
-            self._tree, self._feeds = Tree(self._tree.free), {}
+            self._take_up(history)
+            self._join(self.chat.last)
             self._tell_turns()
             self._changed()
 

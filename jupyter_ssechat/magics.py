@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -413,6 +415,8 @@ def load(shell: InteractiveShell) -> None:
     taken = shell.find_cell_magic("chat") or shell.find_line_magic("chat")
     if taken is not None and type(getattr(taken, "__self__", None)).__name__ != "ChatMagics":
         print("jupyter_ssechat now has %%chat, which another extension had registered; %%ssechat is the same")
+    if os.environ.get("JUPYTER_SSECHAT_OFFLINE"):  # and Python has not seen to it from its start
+        import_module(".offline.sitecustomize", __package__)
     magics = ChatMagics(shell)
     shell.register_magics(magics)
     shell.magics_manager.register_function(magics.chat_cell, "cell", "ssechat")

@@ -128,6 +128,8 @@ FLOORS = [
     "reply",
     "standing",
     "link",
+    "talk",
+    "views",
     "deltas",
     "batches",
     "widget",
