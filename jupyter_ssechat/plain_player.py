@@ -7,7 +7,8 @@ from contextlib import aclosing
 from pathlib import Path
 
 from .cassette import By, Chunk, Closed, Ended, Line, Opened
-from .dialects import Call, OpenAIChat
+from .dialects import Call, Dialect
+from .dialects.body import spoken_in
 from .discretion import Discretion
 from .errors import BadInput
 from .exchange import Exchange, Patience
@@ -15,6 +16,7 @@ from .model_server import named
 from .patches import Patch
 from .player import NO_DEADLINES, PlayedWire, Player
 from .request import Request
+from .sse import ServerSentEvent, SSEDecoder
 from .upstream import CONTENT, THINKING
 
 EVENT_MS = 15
@@ -27,15 +29,16 @@ class PlainPlayer(Player):
 
     def __init__(self, path: Path, request: Request, *, dialect: str | None, pace: float) -> None:
         super().__init__(_lines(path), request, stops=False, pace=pace, hold=0)
+        self._path = path
         self._dialect = None if dialect in (None, "auto") else dialect
 
     async def _patches(self) -> AsyncGenerator[list[Patch]]:
-        reader = OpenAIChat if self._dialect is None else named(self._dialect)
+        reader = _spoken_in(self._path) if self._dialect is None else named(self._dialect)
         exchange = Exchange(
             PlayedWire(self._reel),
             "",
             reader.reader(Request(turns=(), only_grows=self._request.only_grows)),
-            certain=self._dialect is not None,
+            certain=self._dialect is not None or not _is_json(_body(self._path)),
             deadlines=NO_DEADLINES,
             patience=Patience(),
             discretion=Discretion(),
@@ -66,20 +69,34 @@ class _Rest:
         return Patch(patch.path, "APPEND", patch.value[len(stands) :])
 
 
+def _spoken_in(path: Path) -> type[Dialect]:
+    """The dialect that the first event tells."""
+    first = next(iter(SSEDecoder(lenient_end=True).feed(_body(path))), ServerSentEvent())
+    return spoken_in(first)
+
+
 def _lines(path: Path) -> Iterator[Line]:
+    body = _body(path)
+    yield By(dialect="", server="", at="")
+    yield Opened(0, 200, "application/json" if _is_json(body) else "text/event-stream")
+    for event in _events(body):
+        yield Chunk(EVENT_MS, event)
+    yield Closed(0)
+    yield Ended(0, "cut")
+
+
+def _is_json(body: bytes) -> bool:
+    return body.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
+
+
+def _body(path: Path) -> bytes:
     try:
         body = path.read_bytes()
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror or error}") from None
     if len(body) > LONGEST:
         raise BadInput(f"{path} is larger than {LONGEST:,} bytes; a cassette may be")
-    is_json = body.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
-    yield By(dialect="", server="", at="")
-    yield Opened(0, 200, "application/json" if is_json else "text/event-stream")
-    for event in _events(body):
-        yield Chunk(EVENT_MS, event)
-    yield Closed(0)
-    yield Ended(0, "cut")
+    return body
 
 
 def _events(body: bytes) -> Iterator[bytes]:

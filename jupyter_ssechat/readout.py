@@ -20,6 +20,7 @@ from .message import Message, failed, stopped
 from .patches import Patch, PatchDecoder
 from .player import Player
 from .sse import SSEDecoder
+from .upstream import CONTENT, THINKING
 from .wire_json import as_text, loads
 
 _DATA = "data: "
@@ -62,12 +63,39 @@ def prompt_of(meaning: Mapping[str, Any]) -> str:
 
 def message_of(path: Path, place: Place) -> Message:
     """Read an episode that is patches to its end."""
-    message, decoder, events = Message(), PatchDecoder(), SSEDecoder()
+    gathering, decoder, events = _Gathering(), PatchDecoder(), SSEDecoder()
     for text in chunk_texts(path, place):
         for patch in _patches(text, decoder, events):
-            message.apply(patch)
+            gathering.take(patch)
+    message = gathering.done()
     _seal(message, place)
     return message
+
+
+class _Gathering:
+    """A message that gets its texts at the end, as wholes: pieces would be kept beside what is made of them."""
+
+    def __init__(self) -> None:
+        self._message = Message()
+        self._texts: dict[str, list[str]] = {}
+
+    def take(self, patch: Patch) -> None:
+        if patch.op == "APPEND" and patch.path in (THINKING, CONTENT) and isinstance(patch.value, str):
+            self._texts.setdefault(patch.path, []).append(patch.value)
+            return
+        if patch.path in ("", "response", THINKING, CONTENT):
+            self._put()
+        self._message.apply(patch)
+
+    def done(self) -> Message:
+        self._put()
+        return self._message
+
+    def _put(self) -> None:
+        for path in list(self._texts):
+            stands = self._message.document.has(path)
+            text = "".join(self._texts.pop(path))
+            self._message.apply(Patch(path, "APPEND" if stands else "SET", text))
 
 
 def _patches(text: str, decoder: PatchDecoder, events: SSEDecoder) -> Iterator[Patch]:
