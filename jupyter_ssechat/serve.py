@@ -16,15 +16,19 @@ import signal
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import quote
 
+from .cassette import RecordMode
 from .dialects import DIALECTS
 from .dialects.third_party import known_dialects
 from .errors import BadInput
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .gateway.server import Gateway
+    from .upstream import Upstream
 
 MAX_TOKEN_BYTES = 4096
 STOPPED_BY_ITSELF = 1
@@ -113,8 +117,18 @@ def _add_upstream(parser: argparse.ArgumentParser) -> None:
         "--pace",
         metavar="X",
         type=float,
-        default=1.0,
-        help="of the demo: 0 answers at once, 2 takes twice as long",
+        help="of the demo: 0 answers at once, 2 takes twice as long (default: 1); of a replay: 1 is as recorded "
+        "(default: 0)",
+    )
+    parser.add_argument(
+        "--cassette", metavar="FILE", help="record the answers in this file, or replay those that it has"
+    )
+    parser.add_argument(
+        "--record-mode",
+        choices=get_args(RecordMode),
+        default="once",
+        help="what to record: all if the file does not exist yet (once, the default), what it does not have "
+        "(new_episodes), everything anew (all), nothing (none)",
     )
 
 
@@ -136,9 +150,13 @@ def run_serve(args: argparse.Namespace) -> int:
     from .gateway.settings import Settings
     from .profiles import open_upstream
 
-    upstream = open_upstream(
-        args.upstream, model=args.model, api_key_env=args.api_key_env, dialect=args.dialect, pace=args.pace
-    )
+    def opens() -> Upstream:
+        pace = 1.0 if args.pace is None else args.pace
+        return open_upstream(
+            args.upstream, model=args.model, api_key_env=args.api_key_env, dialect=args.dialect, pace=pace
+        )
+
+    upstream = opens() if args.cassette is None else _recording(opens, args)
     with (
         Gateway(
             upstream,
@@ -169,6 +187,13 @@ def _told(file: Path | None, gateway: Gateway) -> AbstractContextManager[None]:
     from .own_gateway import Whereabouts, told_in
 
     return told_in(file, Whereabouts(gateway.url, gateway.token))
+
+
+def _recording(opens: Callable[[], Upstream], args: argparse.Namespace) -> Upstream:
+    """A cassette before the upstream."""
+    from .recording import recording
+
+    return recording(opens, args.cassette, mode=args.record_mode, pace=args.pace or 0.0, dialect=args.dialect)
 
 
 def _until_signal(gateway: Gateway) -> list[int]:
