@@ -258,7 +258,8 @@ class ModelServer:
         if len(names) > 1:
             some = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
             raise UpstreamError(
-                f"this server offers several models ({some}); choose one of them as the model", type="no_model"
+                f"this server offers several models ({some}); choose one of them as the model",
+                type="no_model",
             )
         return names[0] if names else None
 

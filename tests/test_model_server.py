@@ -241,15 +241,15 @@ def test_a_server_without_a_list_of_models_is_asked_without_a_model(models: Resp
 
 # ---- what can go wrong ----
 
-KEY = "check the API key, and that it is read from the right variable (--key-env, api_key_env)"
+ADVICE = "check the API key, and that it is read from the right variable (--key-env, api_key_env)"
 
 
 @pytest.mark.parametrize(
     ("status", "kind", "advice"),
     [
         (400, "upstream_error", ""),
-        (401, "authentication_error", f"; {KEY}"),
-        (403, "permission_error", f"; {KEY}"),
+        (401, "authentication_error", f"; {ADVICE}"),
+        (403, "permission_error", f"; {ADVICE}"),
         (404, "not_found", "; check the address and the model's name"),
         (429, "rate_limit_reached", "; wait a while and ask again"),
         (503, "upstream_error", ""),

@@ -186,7 +186,7 @@ DOORS = {
         "gateway.event_stream",
         "gateway.openai_api",
         "gateway.own_api",
-    "gateway.patch_api",
+        "gateway.patch_api",
         "gateway.plain_api",
     ],
     "traitlets": ["connection", "magics", "panel", "widget"],
