@@ -11,7 +11,7 @@ MAKEFLAGS += --no-print-directory
 export npm_config_save = false
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench pictures reference lint format dist pins clean tools browser redis kernels js-check
+.PHONY: help demo test soak bench pictures reference notebooks lint format dist pins clean tools browser redis kernels js-check
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -20,8 +20,8 @@ demo: .venv/.demo $(BUNDLE) ## open JupyterLab on the first notebook; it prints 
 	@scripts/demo
 
 test: browser redis .venv/.test $(BUNDLE) kernels lint js-check ## run every test
-	$(BIN)/pytest notebooks --nbval
-	$(BIN)/pytest tests notebooks --nbval --numprocesses 2 --dist loadfile $(EXTRA_ARGS)
+	scripts/offline $(BIN)/pytest notebooks --nbval -p jupyter_ssechat.testing
+	$(BIN)/pytest tests notebooks --nbval -p jupyter_ssechat.testing --numprocesses 2 --dist loadfile $(EXTRA_ARGS)
 
 soak: browser redis .venv/.test $(BUNDLE) kernels ## run the long versions of tests
 	HYPOTHESIS_PROFILE=soak $(BIN)/pytest tests -m "soak or hypothesis" --timeout 7200 $(EXTRA_ARGS)
@@ -52,8 +52,12 @@ pins: .venv/.test ## write the versions in use to constraints.txt
 	{ echo '# The versions that make installs; `make pins` writes them.'; $(BIN)/pip freeze --exclude-editable; } > pins.tmp
 	mv pins.tmp constraints.txt
 
+notebooks: .venv/.test $(BUNDLE) ## run the notebooks, and save them as they came out
+	$(BIN)/python scripts/notebooks.py
+
 clean: ## remove all that the other verbs have made
-	rm -rf .venv .kernels .pytest_cache .ruff_cache .hypothesis build dist js/node_modules jupyter_ssechat/static
+	rm -rf .venv .kernels .pytest_cache .ruff_cache .hypothesis build dist js/node_modules
+	rm -rf jupyter_ssechat/static jupyter_ssechat/labextension/static benchmarks/browser/node_modules
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 tools:

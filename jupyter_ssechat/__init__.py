@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from .message import Delta, Usage
     from .panel import ChatPanel
     from .reply import Reply
+    from .tape import Cassette
     from .widget import ChatView
 
 __version__ = "0.1.0"
 __all__ = [
+    "Cassette",
     "Chat",
     "ChatPanel",
     "ChatView",
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Cassette": "tape",
     "Chat": "chat",
     "ChatPanel": "panel",
     "ChatView": "widget",
@@ -58,6 +61,11 @@ def load_ipython_extension(ipython: InteractiveShell) -> None:
     from .magics import load
 
     load(ipython)
+
+
+def _jupyter_labextension_paths() -> list[dict[str, str]]:  # pyright: ignore[reportUnusedFunction]
+    """Tell JupyterLab's tools where the extension is that draws saved answers."""
+    return [{"src": "labextension", "dest": "jupyter-ssechat"}]
 
 
 def unload_ipython_extension(ipython: InteractiveShell) -> None:

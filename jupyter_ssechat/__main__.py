@@ -10,8 +10,10 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, TextIO
 
+from .cassette import is_cassette
 from .dialects import DIALECTS, Dialect
 from .dialects.third_party import known_dialects
 from .errors import BadInput, SSEChatError
@@ -42,11 +44,14 @@ def add_replay(commands: Subparsers) -> None:
         "replay",
         help="print the final message of a recorded stream",
         description="Print the final message of a recorded stream: thinking and answer on standard output, "
-        "its state in one line on standard error.",
-        epilog="Exit status: 0 finished, stopped or filtered; 1 failed or interrupted; 2 unreadable.",
+        "its state in one line on standard error. Of a cassette, print every request and its answer.",
+        epilog="Exit status: 0 finished, stopped or filtered; 1 failed or interrupted, or a cassette with a broken "
+        "line; 2 unreadable.",
     )
     parser.add_argument(
-        "file", metavar="FILE", help="a recorded body (.sse, or the JSON in its place); - is stdin"
+        "file",
+        metavar="FILE",
+        help="a recorded body (.sse, or the JSON in its place), or a cassette; - is stdin",
     )
     parser.add_argument(
         "--dialect",
@@ -68,8 +73,10 @@ def _dialect(name: str) -> type[Dialect]:
 
 
 def run_replay(args: argparse.Namespace) -> int:
-    """Replay a file and print what it comes to."""
+    """Replay a file and print what it comes to: a stream, or a cassette with many of them."""
     try:
+        if args.file != "-" and _begins_as_cassette(args.file):
+            return _read_out(args)
         message = replay(_chunks(args.file), args.dialect)
     except OSError as error:
         return _complain(f"{args.file} cannot be read: {error.strerror or error}", USAGE_ERROR)
@@ -82,6 +89,29 @@ def run_replay(args: argparse.Namespace) -> int:
     if args.json and message.error is not None:
         _say(status_line(message))
     return exit_status(message)
+
+
+def _begins_as_cassette(file: str) -> bool:
+    with open(file, "rb") as stream:
+        return is_cassette(stream.readline(CHUNK))
+
+
+def _read_out(args: argparse.Namespace) -> int:
+    """Print every episode of a cassette, as text or as one object a line; 1 if a line of it is broken."""
+    from .readout import Readout, prompt_of  # the client's libraries are not needed for a plain stream
+
+    readout = Readout(Path(args.file))
+    args.status = 1 if readout.problems else 0
+    for told in readout:
+        if args.json:
+            print(dumps({"ask": told.meaning, **told.message.to_dict()}))
+        else:
+            asked = f"── asked ──\n\n{prompt_of(told.meaning)}\n\n── {status_line(told.message)} ──\n"
+            text = f"{asked}\n{readable(told.message)}\n"
+            print(_CONTROL.sub("\ufffd", text) if sys.stdout.isatty() else text)
+    for problem in readout.problems:
+        _say(problem)
+    return args.status
 
 
 def readable(message: Message, *, terminal: bool = False) -> str:

@@ -123,9 +123,10 @@ class NotebookCell:
                 self._kernel.abort_queue()
             raise AnswerStopped(INTERRUPTED) from None
         presentation.settle(reply)
-        if reply.status in ("failed", "interrupted"):
+        fault = reply.data_error or (reply.one_line() if reply.status in ("failed", "interrupted") else None)
+        if fault is not None:
             self._kernel.abort_queue()
-            raise AnswerFailed(reply.one_line())
+            raise AnswerFailed(fault)
 
     def show(self, reply: Reply) -> None:
         if reply.done:
@@ -189,6 +190,8 @@ class Terminal:
             raise AnswerStopped(INTERRUPTED) from None
         if said := note(deltas.reply):
             print(f"[{said}]")
+        if deltas.reply.data_error:
+            raise AnswerFailed(deltas.reply.data_error)
 
     def show(self, reply: Reply) -> None:
         print(CONTROL.sub("\ufffd", reply.content))

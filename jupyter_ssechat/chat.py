@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
-from urllib.parse import parse_qs
+from functools import partial
+from typing import Any
 
-from .client import GatewayClient
-from .consumer import shared_consumer
+from . import conversation_file
+from .cassette import RecordMode
 from .deadlines import Deadlines
 from .deltas import AsyncDeltaStream, DeltaStream
 from .errors import BadInput, ConnectionFailed, GatewayError, Unauthorized
 from .exchange import Patience
-from .gateway.server import embedded
 from .images import image_urls
+from .link import OF_THE_USER
 from .message import Delta
-from .patches import Patch
-from .profiles import open_upstream
+from .process_cassette import process_cassette
+from .recording import recording
 from .reply import Call, Reply, View
-from .transport import parsed
+from .response_format import FIELD
+from .schema import Schema, schema_of
+from .talk import Asked, Talk
+from .tape import Cassette
+from .transcript import Transcript, read_transcript
 from .upstream import Upstream
+from .upstream_spec import UpstreamSpec
+from .views import together
 
 # The names of these options → what the gateway, and most servers, call them.
 _NAMED = {
@@ -33,45 +39,28 @@ _NAMED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """An answer that is about to begin.
-
-    `message_id` is the prompt that is edited, the answer (or its prompt) that is regenerated, or the answer that
-    goes on; None for a new prompt.
-    """
-
-    call: Literal["completion", "edit_message", "regenerate", "continue"]
-    prompt: str
-    message_id: int | None = None
-
-
-class Follower(Protocol):
-    """What shows a whole conversation; called on the thread of whoever asks."""
-
-    def asked(self, asked: Asked) -> View:
-        """Give the answer that begins a view."""
-        ...
-
-    def renewed(self) -> None:
-        """A new conversation begins."""
-        ...
-
-
-class Chat:
+class Chat(Talk):
     """A conversation with a model, through a gateway.
 
     `upstream` is ``"demo"``, a profile such as ``"ollama"`` (with `url`, one at another address), or the address
     of a model server; `dialect` is its wire, if its address and its first event do not tell. The gateway embedded
-    in this process turns it into streams that stop and resume. With `gateway` (and its `token`) another gateway
-    is used, and with it the upstream that it has. The key of a model server is read from the environment
+    in this process turns it into streams that stop and resume; with `gateway` ``"process"`` it is a process of the
+    user's own, which outlives this one (see `own_gateway`). With the address of another `gateway` (and its `token`)
+    that one is used, and with it the upstream that it has. The key of a model server is read from the environment
     variable `api_key_env`. `deadlines` says how long a model server may take for what, `patience` how often it is
-    asked again. `pace` slows down (above 1) or speeds up (below 1, 0 is at once) the demo model.
+    asked again. `pace` slows down (above 1) or speeds up (below 1, 0 is at once) the demo model and a replay; their
+    own are 1 and 0.
+
+    With `cassette`, a file or a `Cassette`, answers are recorded and replayed, as `record_mode` says: ``"once"``
+    records where the file does not exist yet, and else replays only; ``"new_episodes"`` records what it does not
+    know, ``"all"`` everything anew, ``"none"`` nothing. Where an answer is replayed no upstream is opened, so neither
+    it nor its key need be there. A file that ends in ``.sse`` is one plain stream, which answers every request.
+    Without one the cassette of the process counts, if ``JUPYTER_SSECHAT_CASSETTE`` names one.
     """
 
     def __init__(
         self,
-        upstream: str | Upstream | None = None,
+        upstream: str | UpstreamSpec | Upstream | None = None,
         *,
         model: str | None = None,
         system: str | None = None,
@@ -84,26 +73,23 @@ class Chat:
         api_key_env: str | None = None,
         deadlines: Deadlines | None = None,
         patience: Patience | None = None,
-        pace: float = 1.0,
+        pace: float | None = None,
+        cassette: str | os.PathLike[str] | Cassette | None = None,
+        record_mode: RecordMode = "once",
     ) -> None:
-        if gateway is not None and upstream is not None:
+        elsewhere = gateway not in OF_THE_USER
+        if elsewhere and upstream is not None:
             raise BadInput(
                 "gateway and upstream were both given; a gateway brings its own upstream, so give one"
             )
-        self.model = model
-        self.system = system
+        if gateway not in (None, "thread") and cassette is not None:
+            raise BadInput(
+                "gateway and cassette were both given; what records is the gateway of this process"
+            )
+        super().__init__(gateway, token, model=model, system=system)
         self.thinking = thinking
         self.options = dict(options or {})
-        self.session_id: str | None = None
-        self.last: Reply | None = None
-        self._head: int | None = None
-        self._begun: list[Reply] = []
-        self._followers: tuple[Follower, ...] = ()
-        self._gateway = gateway
-        self._client = _connect(gateway, token)
-        self._consumer = shared_consumer()
-        self._upstream: Upstream | None = None
-        if gateway is None:
+        if not elsewhere:
             self.use(
                 upstream or "demo",
                 url=url,
@@ -113,11 +99,12 @@ class Chat:
                 deadlines=deadlines,
                 patience=patience,
                 pace=pace,
+                cassette=cassette,
+                record_mode=record_mode,
             )
 
     def __repr__(self) -> str:
-        where = self._gateway or (self._upstream.name if self._upstream else "demo")
-        return f"Chat({where.partition('?')[0]!r})"
+        return f"Chat({self._upstream.name if self._upstream is not None else self._client.url!r})"
 
     @property
     def upstream(self) -> str | None:
@@ -129,36 +116,9 @@ class Chat:
         """The wire of the model server; None where another gateway knows it."""
         return getattr(self._upstream, "dialect", self.upstream)
 
-    @property
-    def gateway(self) -> str:
-        """The address of the gateway."""
-        return self._client.url
-
-    @property
-    def head(self) -> int | None:
-        """The id of the answer that the next question stands below; None at the beginning."""
-        return self._head
-
-    def go_to(self, message_id: int | None) -> None:
-        """Go on from this answer, on whatever branch it stands; None is before the first question.
-
-        The id is that of an answer in `history()`: the gateway refuses the next question below any other.
-        """
-        if self.last is not None and not self.last.done:
-            raise BadInput("an answer is still streaming; stop it or wait for its end")
-        self._head = message_id
-
-    def follow(self, follower: Follower) -> None:
-        """Let `follower` show every answer from now on, beside the view that it is asked with."""
-        self._followers = (*self._followers, follower)
-
-    def unfollow(self, follower: Follower) -> None:
-        """Let it show no further ones."""
-        self._followers = tuple(one for one in self._followers if one is not follower)
-
     def use(
         self,
-        upstream: str | Upstream,
+        upstream: str | UpstreamSpec | Upstream,
         *,
         url: str | None = None,
         model: str | None = None,
@@ -166,28 +126,33 @@ class Chat:
         api_key_env: str | None = None,
         deadlines: Deadlines | None = None,
         patience: Patience | None = None,
-        pace: float = 1.0,
+        pace: float | None = None,
+        cassette: str | os.PathLike[str] | Cassette | None = None,
+        record_mode: RecordMode = "once",
     ) -> None:
         """Let another upstream answer from now on; the conversation goes on."""
-        if self._gateway is not None:
+        if self._gateway not in OF_THE_USER:
             raise BadInput(f"this chat is connected to {self._client.url}, which chooses its own upstream")
-        opened = (
-            open_upstream(
-                upstream,
+        if isinstance(upstream, str):
+            upstream = UpstreamSpec(
+                spec=upstream,
                 url=url,
                 model=model,
                 dialect=dialect,
                 api_key_env=api_key_env,
-                deadlines=deadlines,
-                patience=patience,
-                pace=pace,
+                deadlines=deadlines or Deadlines(),
+                patience=patience or Patience(),
+                pace=1.0 if pace is None else pace,
             )
-            if isinstance(upstream, str)
-            else upstream
-        )
-        self._upstream = opened
+            cassette = cassette if cassette is not None else process_cassette()
+        opens = partial(_opened, upstream)
+        if cassette is None:
+            self._upstream, self._spec = opens(), upstream if isinstance(upstream, UpstreamSpec) else None
+        else:
+            taped = recording(opens, cassette, mode=record_mode, pace=pace or 0.0, dialect=dialect)
+            self._upstream, self._spec = taped, None
         if self.session_id is not None:
-            embedded().assign(self.session_id, opened)
+            self._consumer.submit(self._assign(self.session_id)).result()
 
     def ask(self, prompt: str, **options: Any) -> Reply:
         """Ask, wait for the whole answer, and return it.
@@ -227,6 +192,7 @@ class Chat:
         *,
         edit: int | None = None,
         images: object = None,
+        schema: object = None,
         view: View | None = None,
         on_delta: Callable[[Delta | None], None] | None = None,
         on_end: Callable[[Reply], object] = lambda reply: None,
@@ -235,12 +201,15 @@ class Chat:
         """Ask and return at once; `edit` is the id of the prompt that this one takes the place of.
 
         `images` is one picture or a list of them: files, addresses, bytes, PIL images, matplotlib figures.
+        `schema` asks for JSON that becomes `Reply.data`: a pydantic model or what else pydantic can read, a dict
+        with a JSON Schema, or a file with one.
         `options` may be model, system, thinking (bool), effort, temperature, max_tokens, stop, and options
         (further fields for the model server).
         """
         if not prompt.strip():
-            raise BadInput("the prompt is empty; write what you want to ask below the %%chat line")
-        asking = self._asking(options)
+            raise BadInput("the prompt is empty; write what you want to ask")
+        wanted = None if schema is None else schema_of(schema)
+        asking = self._asking(options, wanted)
         if pictures := image_urls(images):
             asking["images"] = pictures
 
@@ -262,13 +231,14 @@ class Chat:
             }
 
         asked = Asked("completion" if edit is None else "edit_message", prompt, edit)
-        return self._begin(asked, prepare, view, on_delta, on_end)
+        return self._begin(asked, prepare, view, on_delta, on_end, wanted)
 
     def regenerate(
         self,
         reply: Reply | int | None = None,
         *,
         prompt: str = "",
+        schema: object = None,
         view: View | None = None,
         on_delta: Callable[[Delta | None], None] | None = None,
         on_end: Callable[[Reply], object] = lambda reply: None,
@@ -279,7 +249,8 @@ class Chat:
         `reply` may also be the id of an answer in `history()`; `prompt` is then what it was asked.
         """
         answer_id, prompt = self._standing(reply, prompt)
-        asking = self._asking(options)
+        wanted = None if schema is None else schema_of(schema)
+        asking = self._asking(options, wanted)
 
         async def prepare() -> Call:
             return "regenerate", {
@@ -289,7 +260,7 @@ class Chat:
             }
 
         asked = Asked("regenerate", prompt, answer_id)
-        return self._begin(asked, prepare, view, on_delta, on_end)
+        return self._begin(asked, prepare, view, on_delta, on_end, wanted)
 
     def resume(
         self,
@@ -334,13 +305,6 @@ class Chat:
             return self._consumer.submit(self._upstream.models()).result()
         return self._consumer.submit(self._client.models()).result()
 
-    def history(self) -> list[dict[str, Any]]:
-        """All messages of the conversation, all branches, oldest first (protocols section 6)."""
-        session_id = self.session_id
-        if session_id is None:
-            return []
-        return self._consumer.submit(self._client.history(session_id)).result()
-
     def check(self) -> None:
         """Call the gateway once; raises ConnectionFailed or Unauthorized where it cannot be used."""
         try:
@@ -350,29 +314,31 @@ class Chat:
         except GatewayError:
             return  # it is there; a gateway of another make may not list its sessions
 
-    def branch(self) -> list[dict[str, Any]]:
-        """The messages that lead to the last answer, oldest first."""
-        known = {one["message_id"]: one for one in self.history()}
-        found: list[dict[str, Any]] = []
-        at = self._head
-        while at in known:
-            found.append(known[at])
-            at = known[at].get("parent_id")
-        return found[::-1]
+    @classmethod
+    def from_json(cls, data: object, upstream: str | Upstream | None = None, **options: Any) -> Chat:
+        """A chat that goes on from what `to_json` gave, as values or as text; else as `Chat(upstream, …)`.
 
-    def new(self) -> None:
-        """Begin a new conversation; the old one stays in the gateway."""
-        if self._gateway is None and not self._alive():
-            self._consumer = shared_consumer()
-            self._client = _connect(None, None)
-        self.session_id = None
-        self._head = None
-        self._begun = []
-        self.last = None
-        for follower in self._followers:
-            follower.renewed()
+        Raises BadInput, one line, that says which message cannot be.
+        """
+        return cls._taking_up(read_transcript(data), upstream, options)
 
-    def _asking(self, options: dict[str, Any]) -> dict[str, Any]:
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], upstream: str | Upstream | None = None, **options: Any
+    ) -> Chat:
+        """A chat that goes on from a saved file, or from a list of messages in one; else as `Chat(upstream, …)`."""
+        return cls._taking_up(conversation_file.load(path), upstream, options)
+
+    @classmethod
+    def _taking_up(
+        cls, transcript: Transcript, upstream: str | Upstream | None, options: dict[str, Any]
+    ) -> Chat:
+        kept = {name: getattr(transcript, name) for name in ("model", "system")}
+        chat = cls(upstream, **{**kept, **options})
+        chat.restore(transcript)
+        return chat
+
+    def _asking(self, options: dict[str, Any], schema: Schema | None = None) -> dict[str, Any]:
         """The fields of every generating call."""
         unknown = set(options) - {"model", "system", "thinking", "options", *_NAMED}
         if unknown:
@@ -386,6 +352,8 @@ class Chat:
         }
         named = {_NAMED[name]: options[name] for name in _NAMED if options.get(name) is not None}
         extra: dict[str, Any] = {**self.options, **(options.get("options") or {}), **named}
+        if schema is not None:
+            extra[FIELD] = schema.response_format
         try:
             json.dumps(extra, allow_nan=False)
         except (TypeError, ValueError) as error:
@@ -405,6 +373,7 @@ class Chat:
         view: View | None,
         on_delta: Callable[[Delta | None], None] | None,
         on_end: Callable[[Reply], object],
+        schema: Schema | None = None,
     ) -> Reply:
         if not self._alive():
             raise BadInput(
@@ -430,71 +399,28 @@ class Chat:
             self._consumer,
             self._client,
             asked.prompt,
-            view=_together(shown + [follower.asked(asked) for follower in self._followers]),
+            view=together(shown + [follower.asked(asked) for follower in self._followers]),
             on_delta=on_delta,
             on_ready=self._ready,
             on_end=ended,
-            granting=embedded().access.grant if self._gateway is None else None,
+            schema=schema,
+            granting=self._link.granting,
         )
         self.last = reply
         self._begun = [*before, reply]
         reply.start_with(in_turn)
         return reply
 
-    def _alive(self) -> bool:
-        """Whether what this chat was opened on is still there: its thread, and the gateway of this process."""
-        return self._consumer.alive and (self._gateway is not None or self._client.url == embedded().url)
-
-    def _ready(self, reply: Reply) -> None:
-        if reply.session_id == self.session_id:  # and not of the conversation before
-            self._head = reply.message_id
-
     async def _session(self) -> str:
         if self.session_id is None:
-            self.session_id = await self._client.create_session()
-            if self._upstream is not None:
-                embedded().assign(self.session_id, self._upstream)
+            session_id = await self._client.create_session()
+            await self._assign(session_id)
+            self.session_id = session_id
         return self.session_id
 
 
-@dataclass(frozen=True, slots=True)
-class _Views:
-    """Several views of one reply."""
-
-    views: list[View]
-
-    def begin(self, reply: Reply) -> None:
-        for view in self.views:
-            view.begin(reply)
-
-    def ready(self, reply: Reply) -> None:
-        for view in self.views:
-            view.ready(reply)
-
-    def push(self, patches: list[Patch]) -> None:
-        for view in self.views:
-            view.push(patches)
-
-    def end(self, reply: Reply) -> None:
-        for view in self.views:
-            view.end(reply)
-
-    def close(self) -> None:
-        for view in self.views:
-            view.close()
-
-
-def _together(views: list[View]) -> View | None:
-    return _Views(views) if len(views) > 1 else next(iter(views), None)
-
-
-def _connect(gateway: str | None, token: str | None) -> GatewayClient:
-    if gateway is not None:
-        address = parsed(gateway)
-        given = parse_qs(address.query).get("token", [None])[0]  # the address as a gateway prints it
-        return GatewayClient(gateway, token or given)
-    here = embedded()
-    return GatewayClient(here.url, here.token)
+def _opened(upstream: UpstreamSpec | Upstream) -> Upstream:
+    return upstream.open() if isinstance(upstream, UpstreamSpec) else upstream
 
 
 def _unless_refused(reply: Reply) -> Reply:

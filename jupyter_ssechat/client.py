@@ -11,7 +11,7 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -123,6 +123,33 @@ class GatewayClient:
                 "the gateway opened a session without an id; is the address that of a gateway?"
             )
         return session_id
+
+    async def import_session(self, messages: list[dict[str, Any]]) -> str:
+        """Open a session with the messages of a saved conversation, ids as they are, and return its id."""
+        try:
+            found = await self._call("chat_session/import", {"chat_messages": messages})
+        except GatewayError as error:
+            if error.status not in (404, 405, 501):
+                raise
+            raise GatewayError(
+                f"the gateway at {self.url} takes in no saved conversation (it has no chat_session/import);"
+                " use the embedded gateway, or begin a new conversation",
+                status=error.status,
+            ) from None
+        if not isinstance(session_id := found.get("id"), str):
+            raise GatewayError(
+                "the gateway took in a conversation without giving it an id; is it one of ours?"
+            )
+        return session_id
+
+    async def assign(self, session_id: str, upstream: Mapping[str, Any]) -> None:
+        """Let the user's own gateway ask this upstream in a session (see `UpstreamSpec.to_wire`)."""
+        await self._call("chat_session/assign", {"chat_session_id": session_id, "upstream": dict(upstream)})
+
+    async def grant(self, origin: str, session_id: str, message_id: int) -> str:
+        """Make a token with which a page at `origin` stops and resumes one answer, and does nothing else."""
+        body = {"chat_session_id": session_id, "message_id": message_id, "origin": origin}
+        return as_text((await self._call("chat/grant", body)).get("token"))
 
     async def sessions(self) -> list[dict[str, Any]]:
         """List the sessions: id, title, updated_at (seconds since the epoch)."""

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from itertools import takewhile
 from typing import Any
 
-from .chat import Asked, Chat
+from .batches import Tell
+from .chat import Chat
 from .consumer import sendable
 from .errors import BadInput
-from .feed import Feed, Tell
+from .feed import Feed
+from .panel_text import Said
 from .reply import Reply
+from .talk import Asked
 from .turns import Node, Tree, Turn, grown
 
 BUSY = "an answer is still streaming; stop it or wait for its end"
@@ -53,8 +56,14 @@ class Conversation:
 
     def open(self) -> None:
         """Take up what has been said in the chat, and follow it from now on."""
-        history = self.chat.history()
-        self._tree = grown(history)
+        self._take_up(self.chat.history())
+        self._join(self.chat.last)
+        self._told = self._turns()
+        self.chat.follow(self)
+
+    def _take_up(self, history: list[dict[str, Any]]) -> None:
+        # No number comes twice: pages know the answers of a conversation before.
+        self._tree, self._feeds = grown(history, self._tree.free if self._feeds else 0), {}
         records = {one.get("message_id"): one for one in history if one.get("role") == "ASSISTANT"}
         for message_id, record in records.items():
             if node := self._tree.find(message_id):
@@ -62,9 +71,6 @@ class Conversation:
         if head := self._tree.find(self.chat.head):
             self._tree.choose(head)
             head.chosen = None
-        self._join(self.chat.last)
-        self._told = self._turns()
-        self.chat.follow(self)
 
     def _join(self, reply: Reply | None) -> None:
         """Show the chat's last reply itself: it may still stream, and it can be resumed."""
@@ -91,12 +97,13 @@ class Conversation:
             return feed
 
     def renewed(self) -> None:
-        """Show the new conversation, which is empty."""
+        """Show the other conversation: a new one, or one that was kept."""
+        history = self.chat.history()
         with self.lock:
             for feed in self._feeds.values():
                 feed.status = "stopped"
-            # No number comes twice: pages know the answers of the old conversation.
-            self._tree, self._feeds = Tree(self._tree.free), {}
+            self._take_up(history)
+            self._join(self.chat.last)
             self._tell_turns()
             self._changed()
 
@@ -141,6 +148,14 @@ class Conversation:
         node.message_id = reply.message_id
         if node.parent is not None and node.parent.message_id is None:
             node.parent.message_id = reply.request_message_id
+
+    # ---- what stays in the notebook ----
+
+    def said(self) -> list[Said]:
+        """The shown branch in words; an answer that streams is not among them before it has ended."""
+        with self.lock:
+            shown = [(turn.prompt.text, self._feeds[turn.answer.number]) for turn in self._tree.branch()]
+            return [feed.in_words(prompt) for prompt, feed in shown if feed.status != "streaming"]
 
     # ---- what browsers are told ----
 

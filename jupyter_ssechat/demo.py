@@ -8,12 +8,13 @@ import math
 import random
 import re
 import zlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from .demo_texts import WORDS, Topic, Words
 from .errors import BadInput
+from .specimen import specimen
 
 TOKENS_PER_SECOND = 68.0
 QUOTE_LENGTH = 72
@@ -63,16 +64,24 @@ class _Ask:
     chinese: bool
 
 
-def script(prompt: str, *, thinking: bool = True, turn: int = 1, system: str | None = None) -> list[Token]:
+def script(
+    prompt: str,
+    *,
+    thinking: bool = True,
+    turn: int = 1,
+    system: str | None = None,
+    schema: Mapping[str, Any] | None = None,
+) -> list[Token]:
     """Return the whole answer to a prompt: the thinking (unless it is off), then the content.
 
-    The same arguments give the same tokens on every platform and Python.
+    With a JSON `schema` the content is JSON that fits it. The same arguments give the same tokens on every
+    platform and Python.
     """
     ask = _read(prompt, turn, system)
-    texts: list[tuple[Kind, str]] = [("thinking", _thoughts(ask))] if thinking else []
-    texts.append(("content", _answer(ask)))
     # Not `repr`: what it escapes depends on the Python version.
     seed = zlib.crc32(json.dumps([prompt, turn, system, thinking]).encode())
+    texts: list[tuple[Kind, str]] = [("thinking", _thoughts(ask))] if thinking else []
+    texts.append(("content", _answer(ask) if schema is None else _json(schema, seed)))
     return list(_timed(texts, random.Random(seed)))
 
 
@@ -82,6 +91,7 @@ async def stream(
     thinking: bool = True,
     turn: int = 1,
     system: str | None = None,
+    schema: Mapping[str, Any] | None = None,
     pace: float = 1.0,
     skip: int = 0,
     skip_thinking: int = 0,
@@ -95,7 +105,7 @@ async def stream(
     """
     if not (math.isfinite(pace) and pace >= 0):
         raise BadInput(f"pace is {pace}; expected 0 (at once) or more, 1 is the pace of a real model")
-    tokens = script(prompt, thinking=thinking, turn=turn, system=system)
+    tokens = script(prompt, thinking=thinking, turn=turn, system=system, schema=schema)
     for number, token in enumerate(_remaining(tokens, skip, skip_thinking)):
         if pace > 0:
             await sleep(token.delay * pace)
@@ -243,6 +253,10 @@ def _answer(ask: _Ask) -> str:
     blocks = [_opening(ask, words), *_body(ask, words)]
     blocks.append(words.connect_briefly if ask.topic in ("hello", "count") else words.connect)
     return "\n\n".join(blocks) + "\n"
+
+
+def _json(schema: Mapping[str, Any], seed: int) -> str:
+    return json.dumps(specimen(schema, seed), indent=2, ensure_ascii=False)
 
 
 def _opening(ask: _Ask, words: Words) -> str:

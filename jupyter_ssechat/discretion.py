@@ -14,6 +14,7 @@ from .wire_json import is_list, is_object
 HIDDEN = "***"
 LONGEST = 500
 SHORTEST_SECRET = 6
+SHORTEST_IN_BASE64 = 9
 
 # What looks like a key of a model server, or stands where one stands, whoever's it is.
 _KEYS = re.compile(
@@ -63,6 +64,30 @@ class Discretion:
     def _written(self) -> list[re.Pattern[str]]:
         return [re.compile("".join(map(_as_written, secret)), re.I) for secret in self._secrets]
 
+    def finds(self, text: str) -> bool:
+        """Whether one of the secrets stands in a text, in any notation that is known here, or inside of base64."""
+        lower = text.lower()
+        # Letters and digits are never escaped, so nearly every text is done with at the speed of C.
+        near = (pattern for run, pattern in self._sought if run in lower)
+        return any(pattern.search(text) for pattern in near) or any(
+            one in text for one in self._inside_base64
+        )
+
+    @cached_property
+    def _sought(self) -> list[tuple[str, re.Pattern[str]]]:
+        """For each secret its longest row of letters and digits, and its pattern."""
+        runs = (max(re.split("[^a-z0-9]", secret.lower()), key=len) for secret in self._secrets)
+        return list(zip(runs, self._written, strict=True))
+
+    @cached_property
+    def _inside_base64(self) -> list[str]:
+        """What base64 makes of a secret in the middle of a text: the same letters but for the ends, in three ways."""
+        long = [
+            secret.encode("utf-8", "replace") for secret in self._secrets if len(secret) >= SHORTEST_IN_BASE64
+        ]
+        plain = {_middle(secret, lead) for secret in long for lead in range(3)}
+        return sorted(plain | {one.replace("+", "-").replace("/", "_") for one in plain})
+
     def _without_half(self, text: str) -> str:
         """The text without the first half of a secret at its end, where somebody has cut it."""
         told = text.removesuffix("…")
@@ -103,6 +128,12 @@ def _forms(secret: str) -> list[str]:
         return [secret]
     encoded = b64encode(secret.encode("utf-8", "replace")).decode()
     return [secret, encoded, encoded.rstrip("=")]
+
+
+def _middle(secret: bytes, lead: int) -> str:
+    """The letters of base64 that depend on a secret alone, where `lead` other bytes stand before it in its group."""
+    whole = b64encode(b"\0" * lead + secret).decode().rstrip("=")
+    return whole[(lead * 8 + 5) // 6 : (lead + len(secret)) * 8 // 6]
 
 
 def _as_written(char: str) -> str:

@@ -6,7 +6,6 @@ up where it broke. Closing the generator ends the generation at the server.
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -20,7 +19,7 @@ from .discretion import Discretion
 from .errors import ConnectionFailed, Redirected, SSEChatError, StreamError, TimedOut, UpstreamError
 from .message import ends
 from .patches import Patch
-from .transport import Answer, EventSource, Transport
+from .transport import Answer, Source, Wire
 from .wire_json import as_object
 
 Failing = TypeVar("Failing", bound=SSEChatError)
@@ -30,10 +29,10 @@ NOTICE, HANDLE = "response/notice", "response/upstream"
 
 PASSING = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529}
 _ADVICE = {
-    401: "; check the API key (%chat use URL --key-env NAME)",
-    403: "; check the API key (%chat use URL --key-env NAME)",
-    404: "; check the address and the model's name (-m MODEL)",
-    429: "; wait a while and run the cell again",
+    401: "; check the API key, and that it is read from the right variable (--key-env, api_key_env)",
+    403: "; check the API key, and that it is read from the right variable (--key-env, api_key_env)",
+    404: "; check the address and the model's name",
+    429: "; wait a while and ask again",
 }
 TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found", 429: "rate_limit_reached"}
 
@@ -63,7 +62,7 @@ class Exchange:
 
     def __init__(
         self,
-        transport: Transport,
+        wire: Wire,
         endpoint: str,
         reader: Dialect,
         *,
@@ -72,7 +71,7 @@ class Exchange:
         patience: Patience,
         discretion: Discretion,
     ) -> None:
-        self._transport = transport
+        self._wire = wire
         self._endpoint = endpoint
         self._reader = reader
         self._certain = certain
@@ -116,40 +115,39 @@ class Exchange:
             if self._ended:
                 return
             tries += 1
-            again = self._again(call, failure, tries)
-            if again is None:
+            again = self._reader.take_up(self._endpoint) if self._begun else call
+            wait = self._wire.again(None if again is None else self._wait(failure, tries))
+            if again is None or wait is None:
                 break
-            wait = max(self._patience.wait(tries, _asked(failure)) or 0, self._retry)
             yield [Patch(NOTICE, "SET", self._notice(failure, wait))]
             self._noticed = True
-            await asyncio.sleep(wait)
+            await self._wire.pause(wait)
             asking = again
         if self._begun:
             yield self._last_words()
         if failure is not None and (not self._begun or isinstance(failure, TimedOut)):
             raise failure
 
-    def _again(self, call: Call, failure: UpstreamError | ConnectionFailed | None, tries: int) -> Call | None:
-        """The call to make after a connection that brought no end; None when there is none, or no patience."""
+    def _wait(self, failure: UpstreamError | ConnectionFailed | None, tries: int) -> float | None:
+        """The seconds before the next call, after a connection that brought no end; None for no patience."""
         if tries > (self._patience.take_ups if self._begun else self._patience.retries):
             return None
-        if isinstance(failure, UpstreamError):
-            patient = self._patience.wait(tries, failure.retry_after) is not None
-            if failure.status not in PASSING or not patient:
-                return None
-        if self._begun:
-            return self._reader.take_up(self._endpoint)
-        return None if isinstance(failure, TimedOut | Redirected) else call
+        if isinstance(failure, UpstreamError) and failure.status not in PASSING:
+            return None
+        if not self._begun and isinstance(failure, TimedOut | Redirected):
+            return None
+        wait = self._patience.wait(tries, _asked(failure))
+        return None if wait is None else max(wait, self._retry)
 
     async def _connection(self, call: Call) -> AsyncGenerator[list[Patch]]:
         """One connection, to the end of its body."""
         while call.then is not None:
-            answer = await self._transport.request(call.method, call.url, call.body, call.headers)
+            answer = await self._wire.request(call.method, call.url, call.body, call.headers)
             if answer.status >= 400:
                 raise self._refusal(answer)
             call = self._next(call.then, answer)
         self._reader.called(call)
-        opening = self._transport.events(
+        opening = self._wire.events(
             call.method, call.url, call.body, call.headers, deadlines=self._time_left()
         )
         async with opening as source:
@@ -178,7 +176,7 @@ class Exchange:
         error.args = (self._discretion.hide(str(error)),)
         return error
 
-    async def _read(self, source: EventSource, body: Body) -> AsyncGenerator[list[Patch]]:
+    async def _read(self, source: Source, body: Body) -> AsyncGenerator[list[Patch]]:
         broken: ConnectionFailed | StreamError | None = None
         try:
             async with aclosing(source.chunks(source.watch)) as chunks:
@@ -236,7 +234,7 @@ class Exchange:
             return self._said(self._reader.nothing_more())
         raise UpstreamError("the model server answered 204 (nothing) instead of a stream", status=204)
 
-    async def _not_a_stream(self, source: EventSource) -> list[Patch]:
+    async def _not_a_stream(self, source: Source) -> list[Patch]:
         """Read an answer that is no stream: a whole one is taken as it is, all else is refused."""
         answer = await source.read(MAX_WHOLE_BYTES)
         if answer.status < 400 and (patches := self._whole(answer.json())):
@@ -251,7 +249,7 @@ class Exchange:
                 return patches
         return []
 
-    def _refusal(self, answer: Answer, source: EventSource | None = None) -> UpstreamError:
+    def _refusal(self, answer: Answer, source: Source | None = None) -> UpstreamError:
         if source is not None and answer.status < 400 and not as_object(answer.json()).get("error"):
             error = source.not_an_event_stream()
             return UpstreamError(self._discretion.line(str(error)), type=error.type, status=answer.status)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import threading
-import zlib
 from collections.abc import Callable
 from typing import Any
 
+from .batches import Batches, Tell
 from .consumer import sendable
 from .message import Message, Status
+from .panel_text import Said
 from .patches import Document, Patch
+from .presentation import markdown, plain
 from .reply import Reply
-
-Tell = Callable[[dict[str, Any]], object]
 
 
 class Feed:
@@ -24,37 +24,59 @@ class Feed:
     def __init__(
         self, number: int, lock: threading.RLock, tell: Tell, heard: Callable[[Feed, str], object]
     ) -> None:
+        def tell_numbered(message: dict[str, Any]) -> None:
+            tell({**message, "number": number})
+
         self.number = number
-        self.seq = 0
-        self.reply: Reply | None = None
         self.status: Status = "streaming"
         self._lock = lock
-        self._tell = tell
+        self._tell = tell_numbered
         self._heard = heard
-        self._message = Message(Document({"response": {}, "phase": "connecting", "timing": {}}))
+        self._batches = Batches(tell_numbered)
+        self._words: tuple[object, Said] | None = None
+
+    @property
+    def seq(self) -> int:
+        """The number of the last batch."""
+        return self._batches.seq
+
+    @property
+    def reply(self) -> Reply | None:
+        """The reply that is shown; None for an answer of before."""
+        return self._batches.reply
+
+    @property
+    def message(self) -> Message:
+        """The answer as its browsers have it."""
+        return self._batches.message
 
     @property
     def said(self) -> bool:
         """Whether there is any answer yet."""
-        return bool(self._message.content)
+        return bool(self.message.content)
 
     def recall(self, record: dict[str, Any]) -> None:
         """Stand for an answer of `history_messages`; one that still runs elsewhere can be taken up."""
-        self._message = Message(Document({"response": sendable(record), "timing": {}}))
-        status = self._message.status
-        self.status = "interrupted" if status == "streaming" else status
+        self._batches.message = message = Message(Document({"response": sendable(record), "timing": {}}))
+        message.interrupt()
+        self.status = message.status
+
+    def in_words(self, prompt: str) -> Said:
+        """The answer as it stands, to be kept; projected once, until it changes."""
+        state = (self.seq, self.status, prompt)
+        if self._words is None or self._words[0] != state:
+            one = self.reply or self.message
+            self._words = state, Said(prompt, markdown(one), plain(one))
+        return self._words[1]
 
     def snapshot(self) -> dict[str, Any]:
         """The document and the number of the last batch in it."""
-        document = self._message.document.snapshot()
-        if self.reply is not None:  # so that a page that comes late shows the same clock
-            document.setdefault("timing", {})["elapsed"] = round(self.reply.elapsed, 3)
-        return {"seq": self.seq, "document": document}
+        return self._batches.snapshot()
 
     def begin(self, reply: Reply) -> None:
         """The answer streams, for the first time or again."""
         with self._lock:
-            self.reply = reply
+            self._batches.reply = reply
             self._say(reply.status)
             self._heard(self, "begin")
 
@@ -66,18 +88,12 @@ class Feed:
     def push(self, patches: list[Patch]) -> None:
         """Apply a batch here and send it to every browser."""
         with self._lock:
-            for patch in patches:
-                self._message.apply(patch)
-            self.seq += 1
-            wire = [{"p": patch.path, "o": patch.op, "v": patch.value} for patch in patches]
-            self._tell({"type": "patches", "number": self.number, "seq": self.seq, "patches": wire})
+            self._batches.push(patches)
 
     def end(self, reply: Reply) -> None:
         """Tell every browser how the text ought to read now."""
         with self._lock:
-            text = f"{self._message.thinking}\0{self._message.content}".encode()
-            check = {"length": len(text), "checksum": zlib.crc32(text)}
-            self._tell({"type": "end", "number": self.number, "seq": self.seq, **check})
+            self._batches.check()
             self._say(reply.status)
             self._heard(self, "end")
 
@@ -88,9 +104,8 @@ class Feed:
         """Tell the pages at `origin` how to stop this one stream by themselves; it is never saved."""
         if self.reply is None or self.reply.done:
             return
-        if grant := self.reply.grant(origin):
-            self._tell({"type": "control", "number": self.number, **grant})
+        self.reply.grant(origin, lambda grant: self._tell({"type": "control", **grant}))
 
     def _say(self, status: Status) -> None:
         self.status = status
-        self._tell({"type": "status", "number": self.number, "status": status})
+        self._tell({"type": "status", "status": status})

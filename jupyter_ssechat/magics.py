@@ -5,92 +5,54 @@
 
 from __future__ import annotations
 
-import getpass
-import json
-import keyword
 import os
-import shlex
-from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from IPython.core.error import StdinNotImplementedError, UsageError
+from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
-from IPython.core.magic_arguments import argument, magic_arguments
-from traitlets import Bool, Dict, Float, Int, TraitError, Unicode, validate
+from IPython.core.magic import cell_magic, line_magic, magics_class, no_var_expand
+from traitlets import Bool, Unicode
 
-from .cell import STOP_SECONDS, Kept, Send, cell_of
+from . import conversation_file
+from .autosave import Autosave
+from .cell import STOP_SECONDS, Kept, cell_of
+from .cell_turns import CellTurn, CellTurns, sending, standing
 from .chat import Chat
+from .connection import Connection
 from .consumer import shared_consumer
-from .deadlines import Deadlines
 from .errors import BadInput
-from .exchange import Patience
 from .gateway.server import close_embedded
 from .images import image_urls
-from .profiles import PROFILES, key_wanted, local_servers, open_upstream
+from .keys import typed_key
+from .options import (
+    CELL,
+    CONNECT,
+    FILE,
+    HELP,
+    RECORD,
+    REPLAY,
+    asking,
+    cell_options,
+    documented,
+    parsed,
+    token,
+    use_options,
+)
+from .profiles import PROFILES, local_servers, open_upstream
+from .prompt import composed
 from .reply import Reply, View
-from .upstream import Upstream
+from .schema import named_schema
 
-HELP = """\
-%%chat [options]      ask what stands below; run the cell again for another answer, change it to edit the turn
-  -m MODEL, -s SYSTEM, --no-thinking, --effort LEVEL         how to answer
-  -t TEMPERATURE, --max-tokens N, --stop TEXT, --option KEY VALUE
-  --image FILE|VARIABLE                                      a picture to look at
-  --session NAME, --new, --append                            where the turn belongs
-  --bg                                                       return at once; the kernel stays free
-  -o VAR                                                     keep the Reply in a variable
-
-%chat stop | resume | continue | regenerate | show           the last answer
-%chat status | history | new                                 the conversation
-%chat use ollama|openai|…|URL [-m MODEL] [--key-env NAME]    the model server; `use` alone lists them
-%chat use auto | use demo                                    one that runs on this machine; the built-in one
-%chat models                                                 what it offers
-%chat connect URL [--token-env NAME | --token-file FILE]     another gateway
-%config ChatMagics                                           the defaults"""
-
-
-# The traits that say who answers, and how.
-_UPSTREAM = ["upstream", "url", "dialect", "api_key_env", "deadlines", "retries", "pace"]
-
-
-@dataclass(slots=True)
-class Turn:
-    """What a cell asked, and the reply that it got."""
-
-    prompt: str
-    images: list[str]
-    reply: Reply
-
-
-@dataclass(slots=True, repr=False)
-class Key:
-    """A key that was typed in, and the server that it is for."""
-
-    upstream: str
-    url: str
-    key: str
+_WHERE = {"": "embedded", "thread": "embedded", "process": "your own, a process"}
 
 
 @magics_class
-class ChatMagics(Magics):
+class ChatMagics(Connection):
     """Chat with a language model in cells; every trait is set by ``%config ChatMagics.NAME = VALUE``."""
 
-    upstream = Unicode("demo", help="demo, a profile, or the address of a model server").tag(config=True)
-    url = Unicode("", help="the address of a server of the profile's kind, if not its own").tag(config=True)
-    dialect = Unicode("auto", help="the wire of the model server; auto: told by its address").tag(config=True)
-    api_key_env = Unicode("", help="the environment variable that holds the server's key").tag(config=True)
-    gateway = Unicode("", help="the address of another gateway; empty for the embedded one").tag(config=True)
-    token_env = Unicode("", help="the environment variable that holds the gateway's token").tag(config=True)
-    deadlines = Dict(
-        value_trait=Float(allow_none=True),
-        key_trait=Unicode(),
-        help="seconds a model server may take: connect, first_byte, first_token, silence, idle, total; None: no end",
-    ).tag(config=True)
-    retries = Int(2, min=0, max=100, help="how often a model server is asked again").tag(config=True)
     model = Unicode("", help="the model to ask; empty for the server's choice").tag(config=True)
     system = Unicode("", help="the system prompt").tag(config=True)
     thinking = Bool(True, help="whether to let the model think").tag(config=True)
@@ -98,92 +60,80 @@ class ChatMagics(Magics):
     keep_view = Bool(False, help="whether the view of a finished answer stays, with Regenerate and Edit").tag(
         config=True
     )
-    pace = Float(
-        1.0, min=0.0, max=1000.0, help="how the demo model waits: 1 like a real one, 0 not at all"
-    ).tag(config=True)
+    vars = Bool(False, help="whether {{expressions}} in a prompt are filled in, as with --vars").tag(
+        config=True
+    )
 
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
         self._cell = cell_of(shell)
-        self._chats: dict[str, Chat] = {}
-        self._turns: dict[tuple[str, str], Turn] = {}
+        self._turns = CellTurns()
+        self._kept: dict[str, Autosave] = {}
         self._name = "default"
         self._last: Reply | None = None
-        self._token: str | None = None
-        self._key: Key | None = None
-        self.observe(self._forget_connections, ["gateway", "token_env"])
-        self.observe(self._use_anew, _UPSTREAM)
-
-    @validate("deadlines")
-    def _checked_deadlines(self, proposal: dict[str, Any]) -> dict[str, float | None]:
-        try:
-            _deadlines(proposal["value"])
-        except BadInput as error:
-            raise TraitError(str(error)) from None
-        return proposal["value"]
 
     # -- %%chat ---------------------------------------------------------------------------------------------
 
-    @magic_arguments()
-    @argument("-m", "--model", help="the model to ask")
-    @argument("-s", "--system", help="the system prompt for this turn")
-    @argument("--no-thinking", action="store_true", help="answer without thinking")
-    @argument("--effort", metavar="LEVEL", help="how hard to think, such as low, medium or high")
-    @argument("-t", "--temperature", type=float, help="how freely to choose words; 0 is not at all")
-    @argument("--max-tokens", type=int, metavar="N", help="the longest answer, in tokens")
-    @argument("--stop", action="append", metavar="TEXT", help="end the answer before this text")
-    @argument("--image", action="append", metavar="FILE", help="a picture: a file, an address or a variable")
-    @argument(
-        "--option", nargs=2, action="append", metavar=("KEY", "VALUE"), help="a field for the model server"
-    )
-    @argument("--session", metavar="NAME", help="the conversation to use; it stays chosen")
-    @argument("--new", action="store_true", help="begin a new conversation")
-    @argument("--append", action="store_true", help="add a turn, even if this cell has one already")
-    @argument("--bg", action="store_true", help="return at once and keep the kernel free")
-    @argument("-o", "--out", metavar="VAR", help="keep the Reply in this variable")
     @cell_magic("chat")
     @no_var_expand
+    @documented(CELL)
     def chat_cell(self, line: str, cell: str) -> None:
         """Ask a model what stands in the cell; thinking and answer appear while they arrive."""
-        options = _parse(self.chat_cell, line)
-        if options.out and (not options.out.isidentifier() or keyword.iskeyword(options.out)):
-            raise UsageError(f"-o {options.out}: not a variable name")
+        options = cell_options(line)
         chat = self._chat(options.session, new=options.new)
-        prompt = cell.strip("\n")
+        prompt = self._prompt(options, cell)
         images = self._images(options.image or [])
-        turn = None if options.append or options.new else self._turn(chat)
+        session, cell_id, asked = self._name, self._cell.id, asking(options)
+        if options.json:
+            asked["schema"] = named_schema(options.json, self._variables)
+        turn = None if options.append or options.new else self._turns.get(session, cell_id, chat)
         background = (options.bg or self.background) and self._cell.attended
-        place, asking = (self._name, self._cell.id or ""), _asking(options)
 
         def keep(reply: Reply) -> None:
             self._last = reply
-            if place[1]:
-                self._turns[place] = Turn(reply.prompt, images, reply)
-            if options.out and self.shell is not None:
-                self.shell.user_ns[options.out] = reply
+            self._turns.put(session, cell_id, CellTurn(reply.prompt, images, reply))
+            if options.out:
+                self._variables[options.out] = reply
 
         def again(reply: Reply, prompt: str, *, view: View) -> Reply:
-            fresh = _sending(chat, prompt, images, _standing(chat, reply, images), asking)(view=view)
+            fresh = sending(chat, prompt, images, standing(chat, reply, images), asked)(view=view)
             keep(fresh)
             return fresh
 
         if turn is not None:
             turn.reply.dismiss()
-        kept = Kept(prompt, again) if self.keep_view and self._cell.attended else None
-        send = _sending(chat, prompt, images, turn, asking)
-        self._cell.run(send, keep, background=background, kept=kept)
+        taped = options.record or options.replay  # for this one answer: no button may ask anew
+        kept = Kept(prompt, again) if self.keep_view and self._cell.attended and not taped else None
+        try:
+            with self._on_cassette(options.record, options.replay):
+                send = sending(chat, prompt, images, turn, asked)
+                self._cell.run(send, keep, background=background, kept=kept)
+        finally:
+            self._tell()
+
+    def _prompt(self, options: Any, cell: str) -> str:
+        return composed(
+            cell.strip("\n"),
+            self.shell,
+            variables=options.vars or self.vars,
+            files=options.file or [],
+            cells=options.cell or [],
+            explain=options.explain,
+        )
+
+    @property
+    def _variables(self) -> dict[str, Any]:
+        return self.shell.user_ns if self.shell is not None else {}
 
     def _images(self, names: list[str]) -> list[str]:
         """Pictures by the names of variables that hold them, or as files and addresses."""
-        variables: dict[str, Any] = self.shell.user_ns if self.shell is not None else {}
-        return [url for name in names for url in image_urls(variables.get(name, name))]
+        return [url for name in names for url in image_urls(self._variables.get(name, name))]
 
-    def _turn(self, chat: Chat) -> Turn | None:
-        """The turn that this cell has in the conversation, if it has one."""
-        turn = self._turns.get((self._name, self._cell.id or ""))
-        if turn is None or turn.reply.message_id is None or turn.reply.session_id != chat.session_id:
-            return None
-        return turn
+    def _tell(self) -> None:
+        """Say what is wrong with a cassette or a file, once."""
+        failures = [one.error for one in self._kept.values() if one.error is not None]
+        for line in (*self._news(), *map(str, failures)):
+            print(f"note: {line}")
 
     # -- %chat ----------------------------------------------------------------------------------------------
 
@@ -203,6 +153,7 @@ class ChatMagics(Magics):
             "resume": self._resume,
             "continue": self._resume,
             "regenerate": self._regenerate,
+            "explain": self._explain,
             "show": self._show,
             "status": self._status,
             "history": self._history,
@@ -210,6 +161,13 @@ class ChatMagics(Magics):
             "use": self._use,
             "models": self._models,
             "connect": self._connect,
+            "record": self._record,
+            "replay": self._replay,
+            "sessions": self._sessions,
+            "open": self._open,
+            "save": self._save,
+            "load": self._load,
+            "keep": self._keep,
             "help": lambda rest: print(HELP),
         }
 
@@ -246,23 +204,29 @@ class ChatMagics(Magics):
     def _status(self, _: str) -> None:
         chat = self._chat()
         rows = {
-            "gateway": self.gateway.partition("?")[0] or f"{chat.gateway} (embedded)",
+            "gateway": f"{chat.gateway} ({_WHERE.get(self.gateway, 'another one')})",
             "upstream": chat.upstream or "(the gateway's)",
             "dialect": chat.dialect or "(the gateway's)",
             "key": self._key_from(),
             "model": self.model or "(the server's choice)",
+            **self._files(),
             "session": f"{self._name}, {len(chat.history())} messages",
             "last answer": self._last.phase if self._last else "none yet",
         }
         print("\n".join(f"{name + ':':13}{value}" for name, value in rows.items()))
 
-    def _key_from(self) -> str:
-        """Where the key comes from; never the key."""
-        profile = PROFILES.get(self.upstream)
-        if self._typed_key():
-            return "typed in, kept in memory"
-        name = self.api_key_env or (profile.key_env if profile else "")
-        return f"from {name}" if name else "none"
+    def _files(self) -> dict[str, str]:
+        """The files in use; a row for each."""
+        tape, kept = self._tape(), self._kept.get(self._name)
+        rows = {"kept in": str(kept.path)} if kept is not None and kept.active else {}
+        if tape is not None:
+            rows["cassette"] = (
+                f"{tape.path.name}, {self.record_mode}: {tape.recorded} recorded, {tape.replayed} replayed"
+            )
+        return rows
+
+    def _explain(self, question: str) -> None:
+        self.chat_cell("--explain", question)
 
     def _history(self, _: str) -> None:
         self._cell.show_history(self._chat().branch())
@@ -273,28 +237,26 @@ class ChatMagics(Magics):
 
     def _begin_anew(self) -> None:
         self._chat().new()
-        self._turns = {key: turn for key, turn in self._turns.items() if key[0] != self._name}
+        self._turns.forget(self._name)
 
     def _use(self, rest: str) -> None:
         if not rest:
             print(_profile_table())
             return
-        options = _parse(self._use_options, rest)
-        if options.upstream != "demo" and options.pace is not None:
-            raise UsageError("--pace is for the demo model; a model server keeps its own pace")
+        options = use_options(rest)
         if options.upstream == "auto":
             options.upstream = self._found()
-        pace = self.pace if options.pace is None else options.pace
-        key = None if options.key_env else self._asked_for(options)
+        pace = float(self.pace if options.pace is None else options.pace)
+        typed = None if options.key_env else typed_key(options.upstream, options.url, always=options.ask_key)
         open_upstream(  # before anything is changed
             options.upstream,
             url=options.url,
             dialect=options.dialect,
             api_key_env=options.key_env,
-            api_key=key,
+            api_key=typed.key if typed else None,
             pace=pace,
         )
-        self._key = Key(options.upstream, options.url or "", key) if key else None
+        self._key = typed
         with self.hold_trait_notifications():
             self.upstream = options.upstream
             self.url = options.url or ""
@@ -302,19 +264,8 @@ class ChatMagics(Magics):
             self.api_key_env = options.key_env or ""
             self.model = options.model or ""
             self.pace = pace
-        self._use_anew(None)
+        self._use_anew()
         print(f"using {self._chat().upstream}" + (f", model {self.model}" if self.model else ""))
-
-    @magic_arguments("%chat use")
-    @argument("upstream", help="demo, auto, a profile, or the address of a model server")
-    @argument("url", nargs="?", help="the address of a server of the profile's kind, if not its own")
-    @argument("-m", "--model", help="the model to ask")
-    @argument("--dialect", help="the wire, if the address and the first event do not tell it")
-    @argument("--key-env", metavar="NAME", help="the environment variable that holds the key")
-    @argument("--ask-key", action="store_true", help="ask for the key; it is kept in memory alone")
-    @argument("--pace", type=float, help="for the demo: 1 like a real model, 0 at once")
-    def _use_options(self, line: str) -> None:
-        """The options of %chat use."""
 
     def _found(self) -> str:
         """The profile of a model server that runs on this machine."""
@@ -327,42 +278,99 @@ class ChatMagics(Magics):
             print(f"found {profile.name} at {profile.url}: {', '.join(models[:8])}")
         return found[0][0].name
 
-    def _asked_for(self, options: Namespace) -> str | None:
-        """The key, typed in where nobody sees it, if the server needs one that is not set."""
-        wanted = key_wanted(options.upstream, options.url)
-        if not options.ask_key and wanted is None:
-            return None
-        try:
-            key = getpass.getpass(f"key for {options.upstream}: ").strip()
-        except (EOFError, StdinNotImplementedError):
-            key = ""
-        if not key:
-            name = wanted or "NAME"
-            raise BadInput(
-                f"{options.upstream} needs a key; set the environment variable {name}, or type it in"
-            )
-        return key
-
     def _models(self, _: str) -> None:
         names = self._chat().models()
         print("\n".join(names) if names else "this server has no list of models")
 
     def _connect(self, rest: str) -> None:
-        options = _parse(self._connect_options, rest)
-        token = _token(options)
-        Chat(gateway=options.gateway, token=token).check()
+        options = parsed(CONNECT, rest)
+        given = token(options)
+        Chat(gateway=options.gateway, token=given).check()
         self.gateway = options.gateway
-        self._token = token
-        self._forget_connections(None)
+        self._token = given
+        self._forget_chats()
         self._chat()
         print(f"connected to {options.gateway.partition('?')[0]}")
 
-    @magic_arguments("%chat connect")
-    @argument("gateway", help="the address of a gateway")
-    @argument("--token-env", metavar="NAME", help="the environment variable that holds the token")
-    @argument("--token-file", metavar="FILE", help="the file that holds the token")
-    def _connect_options(self, line: str) -> None:
-        """The options of %chat connect."""
+    def _record(self, rest: str) -> None:
+        if rest == "off":
+            self._take_out()
+            return
+        options = parsed(RECORD, rest)
+        self._put_in(options.file, options.mode, self.replay_pace)
+        print(f"recording to {options.file}; %chat record off ends it")
+
+    def _replay(self, rest: str) -> None:
+        if rest == "off":
+            self._take_out()
+            return
+        options = parsed(REPLAY, rest)
+        self._put_in(options.file, "none", options.pace)
+        print(f"replaying {options.file}; %chat replay off ends it")
+        self._tell()
+
+    def _take_out(self) -> None:
+        self._put_in("", "once", 0.0)
+        print(f"using {self._chat().upstream}")
+
+    # -- saved conversations --------------------------------------------------------------------------------
+
+    def _sessions(self, _: str) -> None:
+        chat = self._chat()
+        rows = [f"{one['id'][:8]}  {one['title'] or '(nothing asked yet)'}" for one in chat.sessions()]
+        print("\n".join(rows) or "this gateway has no conversations yet")
+
+    def _open(self, rest: str) -> None:
+        chat = self._chat()
+        found = [one["id"] for one in chat.sessions() if rest and one["id"].startswith(rest)]
+        if len(found) != 1:
+            which = "several conversations begin" if found else "no conversation begins"
+            raise BadInput(f"{which} with {rest!r}; %chat sessions lists their ids")
+        chat.open(found[0])
+        self._last = chat.last
+        self._turns.forget(self._name)
+        print(f"opened {found[0][:8]}: {len(chat.history())} messages")
+        if chat.last is not None and chat.last.status == "interrupted":
+            self._resume("")
+
+    def _save(self, rest: str) -> None:
+        chat, file = self._chat(), parsed(FILE, rest).file
+        chat.save(file, cells=self._turns.answers(self._name, chat))
+        print(f"saved {len(chat.history())} messages to {file}")
+
+    def _load(self, rest: str) -> None:
+        self._restore(parsed(FILE, rest).file)
+        print(f"loaded {len(self._chat().history())} messages; the next %%chat goes on from there")
+
+    def _restore(self, file: str) -> None:
+        transcript, chat, name = conversation_file.load(file), self._chat(), self._name
+        chat.restore(transcript)
+        self.system, self.model = transcript.system or self.system, self.model or transcript.model or ""
+        self._last = chat.last
+        self._turns.forget(name)
+        replies = chat.replies()
+        for cell_id, answer in transcript.cells.items():
+            if reply := replies.get(answer):
+                self._turns.put(name, cell_id, CellTurn(reply.prompt, transcript.images_of(answer), reply))
+
+    def _keep(self, rest: str) -> None:
+        if rest == "off":
+            self._let_go()
+            print("the conversation is kept in no file")
+            return
+        chat, file = self._chat(), parsed(FILE, rest).file
+        there = Path(file).expanduser().exists()
+        if there:
+            self._restore(file)
+        self._let_go()
+        name = self._name
+        self._kept[name] = Autosave(chat, file, cells=lambda: self._turns.answers(name, chat))
+        said = f"goes on from {file}" if there else f"will be kept in {file}"
+        print(f"the conversation {said}: {len(chat.history())} messages")
+
+    def _let_go(self) -> None:
+        if kept := self._kept.pop(self._name, None):
+            kept.close()
 
     # -- conversations --------------------------------------------------------------------------------------
 
@@ -375,76 +383,22 @@ class ChatMagics(Magics):
         """The conversation in use, brought up to date with the configuration."""
         self._name = name or self._name
         if self._name not in self._chats:
-            self._chats[self._name] = self._open()
+            self._chats[self._name] = self._connected()
         chat = self._chats[self._name]
         chat.model, chat.system, chat.thinking = self.model or None, self.system or None, self.thinking
         if new:
             self._begin_anew()
         return chat
 
-    def _open(self) -> Chat:
-        if self.gateway:
-            token = self._token or os.environ.get(self.token_env or "", "").strip() or None
-            return Chat(gateway=self.gateway, token=token)
-        return Chat(self._opened())
-
-    def _opened(self) -> Upstream:
-        """The upstream that the configuration names."""
-        return open_upstream(
-            self.upstream,
-            url=self.url or None,
-            dialect=None if self.dialect == "auto" else self.dialect,
-            api_key_env=self.api_key_env or None,
-            api_key=self._typed_key(),
-            deadlines=_deadlines(self.deadlines),
-            patience=Patience(retries=self.retries),
-            pace=self.pace,
-        )
-
-    def _typed_key(self) -> str | None:
-        """The key that was typed in, if it was for the server in use."""
-        typed = self._key
-        return typed.key if typed and (typed.upstream, typed.url) == (self.upstream, self.url) else None
-
-    def _forget_connections(self, _: Any) -> None:
-        self._chats.clear()
+    def _forget_chats(self) -> None:
+        super()._forget_chats()
         self._turns.clear()
 
-    def _use_anew(self, _: Any) -> None:
-        if self.gateway:
-            self._forget_connections(None)
-            self.gateway = ""
-        for chat in self._chats.values():
-            chat.use(self._opened())
-
     def close(self) -> None:
-        """Stop what streams."""
-        for chat in self._chats.values():
-            if chat.last is not None:
-                chat.last.ask_to_stop()
-
-
-def _sending(chat: Chat, prompt: str, images: list[str], turn: Turn | None, asking: dict[str, Any]) -> Send:
-    """How to send a cell: anew, as another answer to the same prompt, or as an edit of the turn."""
-    if turn is None:
-        return partial(chat.send, prompt, images=images, **asking)
-    if (turn.prompt, turn.images) == (prompt, images):
-        return partial(chat.regenerate, turn.reply, **asking)
-    return partial(chat.send, prompt, images=images, edit=turn.reply.request_message_id, **asking)
-
-
-def _standing(chat: Chat, reply: Reply, images: list[str]) -> Turn:
-    """The turn of a reply whose view asks anew."""
-    if reply.session_id != chat.session_id or reply.message_id is None or reply.request_message_id is None:
-        raise BadInput("this answer is no part of the conversation; run its cell again")
-    return Turn(reply.prompt, images, reply)
-
-
-def _deadlines(seconds: dict[str, float | None]) -> Deadlines:
-    known = [one.name for one in fields(Deadlines)]
-    if unknown := sorted(set(seconds) - set(known)):
-        raise BadInput(f"there is no deadline {unknown[0]!r}; expected some of {', '.join(known)}")
-    return Deadlines(**cast("dict[str, Any]", seconds))
+        """Stop what streams, and write what is to be kept."""
+        super().close()
+        for kept in self._kept.values():
+            kept.close()
 
 
 def _profile_table() -> str:
@@ -456,56 +410,13 @@ def _profile_table() -> str:
     return "\n".join(["%chat use NAME [URL] [-m MODEL]", "", *rows])
 
 
-def _parse(magic: Any, line: str) -> Namespace:
-    """Read options as a shell would; IPython's own splitting keeps the quotes."""
-    try:
-        return magic.parser.parse_args(shlex.split(line))
-    except ValueError as error:
-        raise UsageError(f"the options cannot be read: {error}") from None
-
-
-def _asking(options: Namespace) -> dict[str, Any]:
-    given: list[tuple[str, str]] = options.option or []
-    asking: dict[str, Any] = {"options": {key: _value(value) for key, value in given}}
-    if options.model:
-        asking["model"] = options.model
-    if options.system:
-        asking["system"] = options.system
-    if options.no_thinking:
-        asking["thinking"] = False
-    for name in ("effort", "temperature", "max_tokens", "stop"):
-        if (value := getattr(options, name)) is not None:
-            asking[name] = value
-    return asking
-
-
-def _value(text: str) -> Any:
-    """JSON if it is JSON, else text."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _token(options: Namespace) -> str | None:
-    if options.token_file:
-        try:
-            return Path(options.token_file).expanduser().read_text().strip()
-        except OSError as error:
-            raise BadInput(f"the token file {options.token_file} cannot be read: {error.strerror}") from None
-    if options.token_env:
-        token = os.environ.get(options.token_env, "").strip()
-        if not token:
-            raise BadInput(f"the environment variable {options.token_env} is empty or not set")
-        return token
-    return None
-
-
 def load(shell: InteractiveShell) -> None:
     """Register the magics; `%%ssechat` always, `%%chat` also where another package had it."""
     taken = shell.find_cell_magic("chat") or shell.find_line_magic("chat")
     if taken is not None and type(getattr(taken, "__self__", None)).__name__ != "ChatMagics":
         print("jupyter_ssechat now has %%chat, which another extension had registered; %%ssechat is the same")
+    if os.environ.get("JUPYTER_SSECHAT_OFFLINE"):  # and Python has not seen to it from its start
+        import_module(".offline.sitecustomize", __package__)
     magics = ChatMagics(shell)
     shell.register_magics(magics)
     shell.magics_manager.register_function(magics.chat_cell, "cell", "ssechat")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .patches import Document, Patch, mend
-from .wire_json import as_list, as_object, is_list, is_object
+from .wire_json import as_list, as_object, as_text, is_list, is_object
 
 Status = Literal["streaming", "finished", "stopped", "filtered", "failed", "interrupted"]
 Kind = Literal["thinking", "content"]
@@ -86,6 +86,14 @@ class Failure:
     def to_dict(self) -> dict[str, str]:
         """Return the object of protocols section 6."""
         return {"type": self.type, "message": self.message}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A page that was found or read on the way to the answer; either text may be empty, not both."""
+
+    title: str
+    url: str
 
 
 class Message:
@@ -278,6 +286,23 @@ class Message:
         return [one for one in as_list(self.document.get("response/tool_calls")) if is_object(one)]
 
     @property
+    def sources(self) -> list[Source]:
+        """The pages found and read on the way, each once, in the order of the wire."""
+        found: dict[str, Source] = {}
+        for page in map(as_object, self._pages()):
+            one = Source(as_text(page.get("title")), as_text(page.get("url")))
+            known = found.get(name := one.url or one.title)
+            if name and (known is None or not known.title):
+                found[name] = one
+        return list(found.values())
+
+    def _pages(self) -> Iterator[object]:
+        for fragment in self.fragments:
+            yield from as_list(fragment.get("results"))
+            yield fragment.get("result")
+        yield from as_list(self.document.get("response/search_results"))
+
+    @property
     def model(self) -> str | None:
         """The model's name."""
         name = self.document.get("response/model")
@@ -422,6 +447,7 @@ __all__ = [
     "Failure",
     "Kind",
     "Message",
+    "Source",
     "Status",
     "Usage",
     "ends",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,8 @@ from .errors import BadInput, ConnectionFailed, StreamError, UpstreamError
 from .exchange import HANDLE, Exchange, Patience, refusal
 from .patches import Patch
 from .request import Continuation, Request
-from .transport import Transport, parsed, public_address
+from .response_format import in_words, is_refused
+from .transport import Transport, Wire, parsed, public_address
 from .wire_json import as_list, as_object, as_text
 
 CANCEL_SECONDS = 5.0
@@ -45,10 +47,10 @@ class ModelServer:
         deadlines: Deadlines | None = None,
         patience: Patience | None = None,
     ) -> None:
-        named = None if dialect == "auto" else dialect
-        self._dialect = dialect_of(url) if named is None else _named(named)
+        told = None if dialect == "auto" else dialect
+        self._dialect = dialect_of(url) if told is None else named(told)
         # What others bring is used where it is named or lives; ours may turn out to be another of ours.
-        self._certain = named is not None or self._dialect.name not in DIALECTS
+        self._certain = told is not None or self._dialect.name not in DIALECTS
         self.url = self._dialect.endpoint(_checked(url))
         self.name = public_address(self.url)
         self.model = model
@@ -59,7 +61,7 @@ class ModelServer:
         self._headers = self._dialect.headers(api_key)
         if self._manners.key_header and api_key:
             self._headers = {**self._dialect.headers(None), self._manners.key_header: api_key}
-        self._transport = Transport(headers=self._headers, deadlines=self._deadlines)
+        self.wire: Wire = Transport(headers=self._headers, deadlines=self._deadlines)
         self._cancelling: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
@@ -69,6 +71,27 @@ class ModelServer:
     def dialect(self) -> str:
         """The name of the dialect in which it is asked."""
         return self._dialect.name
+
+    @property
+    def certain(self) -> bool:
+        """Whether the dialect is known, and not to be told by the first event."""
+        return self._certain
+
+    @property
+    def manners(self) -> Manners:
+        """In what it differs from others of its wire, as far as that is known by now."""
+        return self._manners
+
+    @property
+    def discretion(self) -> Discretion:
+        """What knows its secrets."""
+        return self._discretion
+
+    def over(self, wire: Wire) -> ModelServer:
+        """The same server, asked over another wire, such as one that records what comes."""
+        other = copy(self)
+        other.wire = wire
+        return other
 
     async def stream(self, request: Request) -> AsyncGenerator[list[Patch]]:
         """Ask the server and translate its stream; see `Upstream.stream`."""
@@ -116,7 +139,7 @@ class ModelServer:
     async def aclose(self) -> None:
         """Close every connection, when the servers have been told of what was stopped."""
         await asyncio.gather(*self._cancelling, return_exceptions=True)
-        await self._transport.aclose()
+        await self.wire.aclose()
 
     def _ways(self, request: Request) -> Iterator[tuple[Continuation, Request]]:
         """How an answer may go on, the best way first."""
@@ -125,21 +148,21 @@ class ModelServer:
         if not request.content_so_far:
             yield "again", request
             return
+        request = in_words(request)  # held to its schema, a server would begin the JSON anew
         if self._manners.prefill:
             yield "prefill", request.prefilled()
         yield "asked", request.asked_to_go_on()
 
     async def _answer(self, request: Request, way: Continuation | None) -> AsyncGenerator[list[Patch]]:
-        """One way of asking; it is asked once more without what a server does not know, or no longer."""
-        try:
-            async with aclosing(self._exchanged(request, way)) as answer:
-                async for patches in answer:
-                    yield patches
-        except UpstreamError as error:
-            request = self._without_what_is_unknown(request, error)
-            async with aclosing(self._exchanged(request, way)) as answer:
-                async for patches in answer:
-                    yield patches
+        """One way of asking; it is asked again without what a server does not know, or no longer."""
+        while True:
+            try:
+                async with aclosing(self._exchanged(request, way)) as answer:
+                    async for patches in answer:
+                        yield patches
+                return
+            except UpstreamError as error:
+                request = self._without_what_is_unknown(request, error)
 
     def _without_what_is_unknown(self, request: Request, error: UpstreamError) -> Request:
         """The request to make after a refusal; raises it again where nothing can be left out."""
@@ -147,6 +170,8 @@ class ModelServer:
         if self._manners.asks_usage and error.status in (400, 422) and "stream_options" in said:
             self._manners = replace(self._manners, asks_usage=False)
             return request
+        if error.status in (400, 422, 501) and is_refused(request, said):
+            return in_words(request)
         if error.status in (404, 410) and any(turn.handle for turn in request.turns):
             return replace(request, turns=tuple(replace(turn, handle=None) for turn in request.turns))
         raise error
@@ -179,7 +204,7 @@ class ModelServer:
 
     def _exchange(self, request: Request) -> Exchange:
         return Exchange(
-            self._transport,
+            self.wire,
             self.url,
             self._dialect.reader(request),
             certain=self._certain,
@@ -199,7 +224,7 @@ class ModelServer:
     async def _tell(self, call: Call) -> None:
         try:
             async with asyncio.timeout(CANCEL_SECONDS):
-                await self._transport.request(call.method, call.url, call.body, call.headers)
+                await self.wire.request(call.method, call.url, call.body, call.headers)
         except (ConnectionFailed, BadInput, TimeoutError):
             return  # it is stopped for us; the server may be the reason why
 
@@ -233,7 +258,8 @@ class ModelServer:
         if len(names) > 1:
             some = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
             raise UpstreamError(
-                f"this server offers several models ({some}); choose one with -m MODEL", type="no_model"
+                f"this server offers several models ({some}); choose one of them as the model",
+                type="no_model",
             )
         return names[0] if names else None
 
@@ -254,7 +280,8 @@ def dialect_of(url: str) -> type[Dialect]:
     return next(fitting, OpenAIChat)
 
 
-def _named(name: str) -> type[Dialect]:
+def named(name: str) -> type[Dialect]:
+    """The dialect of this name; raises BadInput where there is none."""
     known = known_dialects()
     if name not in known:
         raise BadInput(f"{name!r} is not a dialect; expected auto, {', '.join(sorted(known))}")
@@ -272,4 +299,4 @@ def _model_names(data: object) -> list[str]:
     return [name for row in rows if (name := as_text(as_object(row).get("id")))]
 
 
-__all__ = ["ModelServer", "dialect_of"]
+__all__ = ["ModelServer", "dialect_of", "named"]

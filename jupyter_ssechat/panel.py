@@ -24,6 +24,7 @@ from .consumer import shared_consumer
 from .conversation import Conversation
 from .errors import BadInput
 from .kernel import open_route
+from .panel_text import PanelText
 from .reply import Reply
 from .widget import STATIC
 from .wire_json import as_text, is_object
@@ -62,9 +63,11 @@ class ChatPanel(anywidget.AnyWidget):
         if unknown:
             raise TypeError(f"ChatPanel has no {unknown[0]!r} to be set; it has {TRAITS}")
         self._on_reply: list[OnReply] = []
+        self._pages = 0
         self._conversation = Conversation(
-            chat or Chat(), self._tell, changed=self._show_state, ended=self._call_back
+            chat or Chat(), self._tell, changed=self._changed, ended=self._call_back
         )
+        self._text = PanelText(self._conversation.said, self._stand)
         self._conversation.open()
         super().__init__(**traits)
         open_route(self.comm)
@@ -73,6 +76,11 @@ class ChatPanel(anywidget.AnyWidget):
 
     def __repr__(self) -> str:
         return "ChatPanel()"
+
+    def _ipython_display_(self, **_: Any) -> None:
+        """Display the panel, and folded below it the text that stays in the notebook."""
+        data, metadata = _bundle(self)
+        self._text.show(data, metadata)
 
     @property
     def chat(self) -> Chat:
@@ -118,6 +126,11 @@ class ChatPanel(anywidget.AnyWidget):
                 state["conversation"] = self._conversation.state()
             return state
 
+    def _changed(self) -> None:
+        self._show_state()
+        if not self._conversation.busy:
+            self._renew_text()
+
     def _show_state(self) -> None:
         # What an observer raises must not end the answer that it observes.
         try:
@@ -135,6 +148,21 @@ class ChatPanel(anywidget.AnyWidget):
         except Exception as error:
             self._complain("a callback of on_reply", error)
 
+    def _renew_text(self, *, anew: bool = False) -> None:
+        shared_consumer().submit(self._renewed(anew))
+
+    async def _renewed(self, anew: bool) -> None:
+        try:
+            await asyncio.to_thread(self._text.renew, anew=anew)
+        except Exception as error:
+            self._complain("the text below the panel", error)
+
+    def _stand(self, data: dict[str, Any]) -> None:
+        """Tell the text to pages that were opened since the display: they get no update of that output."""
+        if self._pages > 1:
+            told = {"widget": self.model_id, "retired": False, "data": data, "metadata": {}}
+            self._tell({"type": "outputs", **told})
+
     def _complain(self, who: str, error: Exception) -> None:
         self._tell({"type": "problem", "message": f"{who} failed: {type(error).__name__}: {_line(error)}"})
 
@@ -151,6 +179,9 @@ class ChatPanel(anywidget.AnyWidget):
                 self._conversation.sync(message.get("number"))
             elif kind == "hello" and isinstance(origin := message.get("origin"), str):
                 self._conversation.greet(origin)
+                self._pages += 1
+                if self._pages > 1:
+                    self._renew_text(anew=True)
             elif kind == "extras":  # once per page, when code or a formula is first shown
                 self._tell({"type": "extras"}, [(STATIC / "extras.js").read_bytes()])
             elif kind in ACTIONS:
@@ -183,6 +214,12 @@ class ChatPanel(anywidget.AnyWidget):
                 conversation.switch(number, message.get("kind"), message.get("step"))
             case _:
                 conversation.stop(number)
+
+
+def _bundle(panel: ChatPanel) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The data and the metadata of a panel's output, as anywidget makes them."""
+    bundle: Any = panel._repr_mimebundle_()  # pyright: ignore[reportPrivateUsage]
+    return bundle if isinstance(bundle, tuple) else (bundle, {})  # a dict alone before anywidget 0.11
 
 
 def _line(error: Exception) -> str:

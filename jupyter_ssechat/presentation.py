@@ -15,12 +15,16 @@ from typing import Any
 
 from IPython.display import DisplayHandle, display
 
+from .message import Message
 from .patches import Patch
 from .projection import to_markdown
 from .reply import Reply
 from .widget import ChatView
 from .wire_json import as_object, as_text
 
+# JupyterLab with our extension draws the Markdown beside it with figures and Copy; nobody else knows it. It holds
+# nothing: the text stands in the Markdown, and what differs from run to run in the metadata.
+ANSWER = "application/vnd.jupyter-ssechat.answer.v1+json"
 # The same before and after the view retires, so that nbval finds what was saved.
 NOTHING = {"text/plain": ""}
 
@@ -40,7 +44,9 @@ class Presentation:
         self._handle = _show({"application/vnd.jupyter.widget-view+json": _reference(view), **NOTHING})
         self._text = _show(NOTHING) if background else None
         self._retired = False
+        self._standing: tuple[dict[str, Any], dict[str, Any]] | None = None
         view.on_hello(self._hello)
+        view.on_placed(self._placed)
         self._pages = 0
         self._origin: str | None = None
         self._reply: Reply | None = None
@@ -49,8 +55,9 @@ class Presentation:
         """The reply streams (again): the view opens, the text below waits for the new end."""
         self._reply = reply
         self._view.begin(reply)
-        if self._text is not None:
+        if self._text is not None and self._attended:  # else what a cell left is what is compared and saved
             self._text.update(NOTHING, raw=True)
+            self._stand(NOTHING, {})
 
     def ready(self, reply: Reply) -> None:
         """The reply has its ids: the view may be told how to stop it by itself."""
@@ -63,7 +70,7 @@ class Presentation:
     def end(self, reply: Reply) -> None:
         """The reply has ended, for now."""
         self._view.end(reply)
-        if self._text is not None:
+        if self._text is not None and self._attended:
             self.settle(reply)
 
     def settle(self, reply: Reply) -> None:
@@ -72,13 +79,15 @@ class Presentation:
         if not self._attended or (whole and not self._kept):
             self._retire()
         else:
-            # A page that was reloaded does not get the text below: there the view alone has it.
+            # A page that was reloaded may not get the text below: there the view alone has it.
             self._view.folded = self._pages < 2
-        bundle = {"text/markdown": markdown(reply), "text/plain": plain(reply)}
+        data, metadata = bundle(reply), figures(reply)
         if self._text is None:
-            self._text = _show(bundle, figures(reply))
+            self._text = _show(data, metadata)
         else:
-            self._text.update(bundle, raw=True, metadata=figures(reply))
+            self._text.update(data, raw=True, metadata=metadata)
+        if self._attended:
+            self._stand(data, metadata)
 
     def discard(self) -> None:
         """Nothing came of the turn: take the empty view away."""
@@ -103,18 +112,29 @@ class Presentation:
         self._origin = origin
         self._pages += 1
         self._let_control()
+        if self._standing is not None:
+            self._stand(*self._standing)
+
+    def _stand(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
+        """Note what stands below the view, and tell the pages that have lost its place."""
+        self._standing = data, metadata
+        if self._pages > 1:
+            self._view.place(data, metadata, retired=self._retired)
+
+    def _placed(self) -> None:
+        if self._reply is not None and self._reply.done:
+            self._view.folded = True
 
     def _let_control(self) -> None:
         reply = self._reply
         if self._origin is None or reply is None or reply.done:
             return
-        if grant := reply.grant(self._origin):
-            self._view.let_control(grant)
+        reply.grant(self._origin, self._view.let_control)
 
 
 def show_text(reply: Reply) -> None:
     """Display a reply's text anew, as it stands."""
-    _show({"text/markdown": markdown(reply), "text/plain": plain(reply)}, figures(reply))
+    _show(bundle(reply), figures(reply))
 
 
 def show_history(messages: list[dict[str, Any]]) -> None:
@@ -135,18 +155,23 @@ def show_history(messages: list[dict[str, Any]]) -> None:
     )
 
 
-def markdown(reply: Reply) -> str:
-    """The safe projection of a reply, with a line that says how it ended if it is not whole."""
-    return to_markdown(_with_calls(reply), reply.thinking, status_note=note(reply))
+def bundle(reply: Reply) -> dict[str, Any]:
+    """A reply as the data of an output, for every host."""
+    return {ANSWER: {}, "text/markdown": markdown(reply), "text/plain": plain(reply)}
 
 
-def plain(reply: Reply) -> str:
+def markdown(reply: Reply | Message) -> str:
+    """The safe projection of a reply, with its sources, and how it ended if it is not whole."""
+    return to_markdown(_with_calls(reply), reply.thinking, status_note=note(reply), sources=reply.sources)
+
+
+def plain(reply: Reply | Message) -> str:
     """The answer for those who show no Markdown."""
     said, text = note(reply), _with_calls(reply)
     return f"{text}\n\n[{said}]" if said else text
 
 
-def _with_calls(reply: Reply) -> str:
+def _with_calls(reply: Reply | Message) -> str:
     """The answer, and below it the calls of tools that the model asks for, as code."""
     return "\n\n".join([reply.content, *map(_call, reply.tool_calls)]).lstrip("\n")
 
@@ -158,7 +183,7 @@ def _call(call: dict[str, Any]) -> str:
     return f"Tool call: {' '.join(name.split())}\n\n{fence}json\n{arguments}\n{fence}"
 
 
-def note(reply: Reply) -> str:
+def note(reply: Reply | Message) -> str:
     """How an answer ended that is not whole; empty for a whole one."""
     match reply.status:
         case "stopped":
@@ -181,7 +206,8 @@ def figures(reply: Reply) -> dict[str, Any]:
     for text in ("content", "thinking"):
         del fields[text]
     timing = {"ttft": reply.ttft, "elapsed": reply.elapsed}
-    return {"ssechat": {**fields, **{name: value and round(value, 3) for name, value in timing.items()}}}
+    fields |= {name: value and round(value, 3) for name, value in timing.items()}
+    return {"ssechat": {**fields, "continuation": reply.continuation}}
 
 
 def _reference(view: ChatView) -> dict[str, Any]:

@@ -132,7 +132,7 @@ _HOSTED = (
         title="DeepSeek API",
         url="https://api.deepseek.com/beta",
         key_env="DEEPSEEK_API_KEY",
-        manners=Manners(thinking_off=_DISABLED, prefill="prefix"),
+        manners=Manners(thinking_off=_DISABLED, prefill="prefix", json="object"),
         model="deepseek-chat",
         note="The address ends in /beta, since only there an answer that was cut can be continued from its text.",
     ),
@@ -256,6 +256,11 @@ def open_upstream(
     )
 
 
+def key_of(spec: str, *, url: str | None = None, api_key_env: str | None = None) -> str | None:
+    """The key of the upstream that `spec` names, from its environment variable; None where it needs none."""
+    return _key_from(api_key_env, PROFILES.get(spec), url)
+
+
 def key_wanted(spec: str, url: str | None = None) -> str | None:
     """The environment variable of a profile whose key is needed and not set; None where nothing is wanted."""
     profile = PROFILES.get(spec)
@@ -283,7 +288,7 @@ async def _models_of(profile: Profile) -> list[str] | None:
 def _address(profile: Profile, url: str | None) -> str:
     if url or profile.url:
         return url or profile.url
-    raise BadInput(f"{profile.name} has no address of its own; give yours: %chat use {profile.name} URL")
+    raise BadInput(f"{profile.name} has no address of its own; give yours as its url")
 
 
 def _key_from(name: str | None, profile: Profile | None, url: str | None) -> str | None:
@@ -307,4 +312,4 @@ def _checked(key: str, where: str) -> str:
     return key
 
 
-__all__ = ["PROFILES", "Profile", "key_wanted", "local_servers", "open_upstream"]
+__all__ = ["PROFILES", "Profile", "key_of", "key_wanted", "local_servers", "open_upstream"]

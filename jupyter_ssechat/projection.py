@@ -11,11 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from .prose import Line, Place, definitions, entities, project
+from .message import Source
+from .prose import MAX_ADDRESS, Line, Place, definitions, entities, project
 
 # What runs, loads or links if a parser takes code for something else.
 _LIVE = re.compile(r"<|\]\(|\]\[|\]:|!\[")
@@ -28,6 +30,7 @@ _LOADING_DIAGRAM = re.compile(
 )
 # With a formula right after it, JupyterLab takes this for a formula of its own, and fails if there is none.
 _FORMULA_MARK = re.compile(r"@@[0-9]")
+_WEB_ADDRESS = re.compile(r"https?://[^/\s]+\S*", re.I)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -47,8 +50,12 @@ class _Code:
         return _lines_of(self.token)[1]
 
 
-def to_markdown(content: str, thinking: str = "", *, status_note: str = "") -> str:
-    """Return an answer as Markdown for a notebook's output: thinking folded away, answer, a line on how it ended.
+def to_markdown(
+    content: str, thinking: str = "", *, status_note: str = "", sources: Sequence[Source] = ()
+) -> str:
+    """Return an answer as Markdown for a notebook's output.
+
+    Thinking is folded away; below the answer stand a line on how it ended, and the sources on the web.
 
     The same texts give the same Markdown. Prose and ordinary code come back unchanged.
     """
@@ -56,6 +63,7 @@ def to_markdown(content: str, thinking: str = "", *, status_note: str = "") -> s
         _thinking(thinking),
         _answer(content),
         f"<em>{_literal(status_note)}</em>" if status_note else "",
+        _sources(sources),
     ]
     kept = [part for part in parts if part.strip()]
     return "\n\n".join([*(part.rstrip("\n") for part in kept[:-1]), *kept[-1:]])
@@ -68,6 +76,26 @@ def _thinking(text: str) -> str:
     # One HTML block: it lasts up to the first blank line, and there is none.
     lines = "<br>\n".join(_literal(line) for line in text.split("\n"))
     return f"<details>\n<summary>Thinking</summary>\n{lines}\n</details>"
+
+
+def _sources(sources: Sequence[Source]) -> str:
+    """Write those that can be followed as a list of links; the rest is only known to the live view."""
+    found = [one for one in sources if _WEB_ADDRESS.fullmatch(one.url) and len(one.url) <= MAX_ADDRESS]
+    lines = [f"{number}. [{_label(one)}]({_address(one.url)})" for number, one in enumerate(found, 1)]
+    return "\n".join(["**Sources**", "", *lines]) if lines else ""
+
+
+def _label(source: Source) -> str:
+    title = " ".join(_clean(source.title).split()) or source.url
+    text = entities(_clean(title))
+    # As in `_literal`: what divides a formula is a tag.
+    return re.sub(r"&#(?:36|92);", lambda found: f"<span>{found[0]}</span>", text)
+
+
+def _address(url: str) -> str:
+    """Write an address so that no parser finds anything in it but its characters."""
+    safe = quote(_clean(url), safe="%/:?#&=+,;@~!-._")
+    return safe.replace("&", "&amp;").replace("@@", "%40%40")
 
 
 def _literal(text: str) -> str:

@@ -12,10 +12,12 @@ from typing import Any, Protocol, get_args
 
 from .client import GENERATING, GatewayClient, Patched, Ready, Reconnecting, Signal
 from .consumer import Batcher, Consumer, sendable
-from .errors import AnswerFailed, BadInput, ConnectionFailed, SSEChatError
-from .message import Delta, Failure, Kind, Message, Status, Usage, failed, stopped
+from .errors import AnswerFailed, BadInput, ConnectionFailed, InvalidData, SSEChatError
+from .message import Delta, Failure, Kind, Message, Source, Status, Usage, failed, stopped
+from .partial_json import partial_value, whole_value
 from .patches import Patch, mend
 from .request import Continuation
+from .schema import Schema
 
 STALLED_SECONDS = 10.0
 STOP_SECONDS = 5.0
@@ -23,6 +25,8 @@ UNBORN_SECONDS = 2.0
 POLL_SECONDS = 0.05
 
 Call = tuple[GENERATING, dict[str, Any]]
+Granting = Callable[[str, str, int, Callable[[str], object]], None]
+"""Makes a token for a page, given its origin, a session and a message; it is told to the last one, now or soon."""
 
 
 class View(Protocol):
@@ -67,9 +71,12 @@ class Reply:
         on_delta: Callable[[Delta | None], None] | None = None,
         on_ready: Callable[[Reply], object] = lambda reply: None,
         on_end: Callable[[Reply], object] = lambda reply: None,
-        granting: Callable[[str, str, int], str] | None = None,
+        granting: Granting | None = None,
+        schema: Schema | None = None,
     ) -> None:
         self._granting = granting
+        self._schema = schema
+        self._reading: tuple[Any, str | None] | None = None
         self.prompt = prompt
         self.session_id: str | None = None
         self.request_message_id: int | None = None
@@ -89,6 +96,7 @@ class Reply:
         self._phase = "connecting"
         self._stop_asked = False
         self._started_at = self._heard_at = time.monotonic()
+        self._before = 0.0  # the seconds of the earlier legs
         self._elapsed: float | None = None
         self._refusal: SSEChatError | None = None
         self._run: Future[None] | None = None
@@ -175,6 +183,61 @@ class Reply:
             return self._message.tool_calls
 
     @property
+    def sources(self) -> list[Source]:
+        """The pages that were found and read on the way to the answer; [] for none."""
+        with self._lock:
+            return self._message.sources
+
+    @property
+    def data(self) -> Any:
+        """The answer as data that fit the schema which was asked for.
+
+        Raises AnswerFailed, one line, where the answer is not whole or does not fit, and BadInput while it streams
+        or where no schema was asked for.
+        """
+        if self._schema is None:
+            raise BadInput("this answer was not asked for as data; ask with schema=MODEL, or --json MODEL")
+        if not self._ended:
+            raise BadInput("the answer is still streaming; wait() for its end, or look at partial_data")
+        if self.status != "finished":
+            raise AnswerFailed(f"{self.one_line()}, so that its data are not whole")
+        value, fault = self._read(self._schema)
+        if fault is not None:
+            raise AnswerFailed(fault)
+        return value
+
+    @property
+    def data_error(self) -> str | None:
+        """Why an answer that has finished does not fit the schema, in one line; None where it does."""
+        if self._schema is None or self.status != "finished":
+            return None
+        return self._read(self._schema)[1]
+
+    @property
+    def partial_data(self) -> Any:
+        """The JSON of the answer as far as it has come, as plain values that nobody has checked; None before any.
+
+        Every access reads the whole text anew: do not look at each token of a very long answer.
+        """
+        text = self.content
+        if self._ended:
+            try:
+                return whole_value(text)[0]
+            except InvalidData:
+                pass
+        return partial_value(text)
+
+    def _read(self, schema: Schema) -> tuple[Any, str | None]:
+        """The data, or why there are none; read once."""
+        if self._reading is None:
+            try:
+                self._reading = schema.read(self.content), None
+            except AnswerFailed as error:
+                cut = "; it was cut at its greatest length, allow a larger max_tokens"
+                self._reading = None, f"{error}{cut if self.finish_reason == 'length' else ''}"
+        return self._reading
+
+    @property
     def error(self) -> Failure | None:
         """What went wrong, if it failed."""
         if self._refusal is not None:
@@ -184,8 +247,10 @@ class Reply:
 
     @property
     def elapsed(self) -> float:
-        """Seconds from the question to the end, or until now."""
-        return self._elapsed if self._elapsed is not None else time.monotonic() - self._started_at
+        """Seconds from the question to the end, or until now; without the time before it was resumed."""
+        return (
+            self._elapsed if self._elapsed is not None else self._before + time.monotonic() - self._started_at
+        )
 
     @property
     def message_id(self) -> int | None:
@@ -226,9 +291,7 @@ class Reply:
         if self.error is not None:
             return " ".join(f"the answer failed: {self.error.message}".split())
         if self.status == "interrupted":
-            return (
-                "the answer was interrupted: the connection broke before its end; resume it with %chat resume"
-            )
+            return "the answer was interrupted: the connection broke before its end; resume it"
         return f"the answer is {self.phase}"
 
     def wait(self, timeout: float | None = None) -> Reply:
@@ -253,7 +316,8 @@ class Reply:
 
     def ask_to_stop(self) -> None:
         """Stop without waiting; safe from any thread and as often as one likes."""
-        self._consumer.call_soon(self._stop_soon)
+        if not self._ended:  # else it might reach the answer when it has been resumed
+            self._consumer.call_soon(self._stop_soon)
 
     def let_go(self) -> None:
         """End it here, as interrupted, without waiting for the gateway any longer."""
@@ -283,18 +347,21 @@ class Reply:
         if self._message_id is not None and not self._ended:
             view.ready(self)
 
-    def grant(self, origin: str) -> dict[str, Any] | None:
-        """What a view at `origin` needs to stop this stream by itself; None where the gateway gives no such token."""
-        if self._granting is None or self.session_id is None or self._message_id is None:
-            return None
-        token = self._granting(origin, self.session_id, self._message_id)
-        return {
-            "url": self._client.url,
-            "token": token,
-            "chat_session_id": self.session_id,
-            "message_id": self._message_id,
-            "stream_id": self.stream_id,
-        }
+    def grant(self, origin: str, then: Callable[[dict[str, Any]], object]) -> None:
+        """Tell `then`, now or soon, what a view at `origin` needs to stop this stream by itself.
+
+        Nothing is told where the gateway gives no such token.
+        """
+        session_id, message_id, stream_id = self.session_id, self._message_id, self.stream_id
+        if self._granting is None or session_id is None or message_id is None:
+            return
+        control = {"chat_session_id": session_id, "message_id": message_id, "stream_id": stream_id}
+        url = self._client.url
+
+        def told(token: str) -> None:
+            then({"url": url, "token": token, **control})
+
+        self._granting(origin, session_id, message_id, told)
 
     def resume(self) -> Reply:
         """Take it up again: reattach after a broken connection, continue after a stop, a cut or a failure."""
@@ -322,10 +389,11 @@ class Reply:
     def start_with(self, prepare: Callable[[], Any]) -> None:
         """Make the generating call that the coroutine function `prepare` returns."""
         self._ended = False
+        self._reading = None
         self.over.clear()
         self._stop_asked = False
         self._refusal = None
-        self._elapsed = None
+        self._before, self._elapsed = self._elapsed or 0.0, None
         self._started_at = self._heard_at = time.monotonic()
         self._message.resume()
         for view in self._views:
@@ -367,7 +435,8 @@ class Reply:
     def _ready(self, ready: Ready) -> None:
         self.stream_id = ready.stream_id
         self.request_message_id = ready.request_message_id or self.request_message_id
-        self._set_phase("waiting")
+        if self._phase != "reconnecting":  # else what stands tells what it is doing
+            self._set_phase("waiting")
         self._named(ready.response_message_id)
 
     def _named(self, message_id: int | None) -> None:
@@ -441,7 +510,7 @@ class Reply:
             view.push(patches)
 
     def _end(self) -> None:
-        self._elapsed = time.monotonic() - self._started_at
+        self._elapsed = self.elapsed
         self._ended = True
         with ExitStack() as last:  # from the last to the first, each whatever the others do: somebody waits
             if self._on_delta is not None:

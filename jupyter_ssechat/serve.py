@@ -16,17 +16,22 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import quote
 
+from .cassette import RecordMode
 from .dialects import DIALECTS
 from .dialects.third_party import known_dialects
 from .errors import BadInput
 from .workers import Workers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .gateway.server import Gateway
+    from .upstream import Upstream
 
     Opened = Callable[[socket.socket | None, str | None], Gateway]
 
@@ -50,6 +55,7 @@ def add_serve(commands: Any) -> None:
     _add_access(parser)
     _add_upstream(parser)
     _add_store(parser)
+    _add_life(parser)
     parser.set_defaults(run=run_serve)
 
 
@@ -117,9 +123,31 @@ def _add_upstream(parser: argparse.ArgumentParser) -> None:
         "--pace",
         metavar="X",
         type=float,
-        default=1.0,
-        help="of the demo: 0 answers at once, 2 takes twice as long",
+        help="of the demo: 0 answers at once, 2 takes twice as long (default: 1); of a replay: 1 is as recorded "
+        "(default: 0)",
     )
+    parser.add_argument(
+        "--cassette", metavar="FILE", help="record the answers in this file, or replay those that it has"
+    )
+    parser.add_argument(
+        "--record-mode",
+        choices=get_args(RecordMode),
+        default="once",
+        help="what to record: all if the file does not exist yet (once, the default), what it does not have "
+        "(new_episodes), everything anew (all), nothing (none)",
+    )
+
+
+def _add_life(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--idle",
+        metavar="SECONDS",
+        type=_seconds,
+        default=math.inf,
+        help="end when nobody has used it for so long (default: never)",
+    )
+    # How a kernel starts a gateway of the user's own: this file says where, and kernels choose who answers.
+    parser.add_argument("--own", metavar="FILE", type=Path, help=argparse.SUPPRESS)
 
 
 def _add_store(parser: argparse.ArgumentParser) -> None:
@@ -146,6 +174,8 @@ def run_serve(args: argparse.Namespace) -> int:
     """Serve until a signal; raises ConnectionFailed where it cannot listen, BadInput for what cannot be used."""
     from .gateway.server import listen  # a server's libraries are not needed by the other commands
 
+    if args.workers > 1 and (args.cassette or args.own or args.idle < math.inf):
+        raise BadInput("--cassette and --idle are for one worker; leave --workers out")
     if args.workers > 1 and _store_of(args) == "memory":
         raise BadInput(
             f"{args.workers} workers cannot share a store in memory; expected --store sqlite:PATH or redis://…"
@@ -153,12 +183,13 @@ def run_serve(args: argparse.Namespace) -> int:
     opened = _opened(args)
     if args.workers > 1:
         return _serve_together(args, opened, listen(args.host, args.port))
-    with opened(None, _token(args)) as gateway:
+    with opened(None, _token(args)) as gateway, _told(args.own, gateway):
         asked_to_end = _until_signal(gateway)
         _announce(args, gateway.access.port, gateway.url, gateway.token)
-        gateway.wait()
-    _tell("stopped" if asked_to_end else "the gateway ended by itself")
-    return 0 if asked_to_end else STOPPED_BY_ITSELF
+        gateway.wait(args.idle)
+        idle = gateway.alive and not asked_to_end
+    _tell("stopped" if asked_to_end else "nobody used it" if idle else "the gateway ended by itself")
+    return 0 if asked_to_end or idle else STOPPED_BY_ITSELF
 
 
 def _opened(args: argparse.Namespace) -> Opened:
@@ -168,11 +199,16 @@ def _opened(args: argparse.Namespace) -> Opened:
     from .gateway.stores.opening import store_at
     from .profiles import open_upstream
 
-    upstream = open_upstream(
-        args.upstream, model=args.model, api_key_env=args.api_key_env, dialect=args.dialect, pace=args.pace
-    )
+    def opens() -> Upstream:
+        pace = 1.0 if args.pace is None else args.pace
+        return open_upstream(
+            args.upstream, model=args.model, api_key_env=args.api_key_env, dialect=args.dialect, pace=pace
+        )
+
+    upstream = opens() if args.cassette is None else _recording(opens, args)
     args.upstream_name = upstream.name
     store = store_at(_store_of(args))
+    settings = Settings(keep_alive=args.keep_alive, lease=args.lease, assignable=args.own is not None)
 
     def open_gateway(listening: socket.socket | None, token: str | None) -> Gateway:
         return Gateway(
@@ -182,7 +218,7 @@ def _opened(args: argparse.Namespace) -> Opened:
             token=token,
             allowed_hosts=tuple(args.allowed_host),
             cors=tuple(args.cors),
-            settings=Settings(keep_alive=args.keep_alive, lease=args.lease),
+            settings=settings,
             store=store(),
             listening=listening,
         )
@@ -208,6 +244,22 @@ def _serve_together(args: argparse.Namespace, opened: Opened, listening: socket.
     asked_to_end = workers.wait()
     _tell("stopped" if asked_to_end else "the workers ended by themselves")
     return 0 if asked_to_end else STOPPED_BY_ITSELF
+
+
+def _told(file: Path | None, gateway: Gateway) -> AbstractContextManager[None]:
+    """Tell the user's kernels where the gateway listens, if it is their own."""
+    if file is None:
+        return contextlib.nullcontext()
+    from .own_gateway import Whereabouts, told_in
+
+    return told_in(file, Whereabouts(gateway.url, gateway.token))
+
+
+def _recording(opens: Callable[[], Upstream], args: argparse.Namespace) -> Upstream:
+    """A cassette before the upstream."""
+    from .recording import recording
+
+    return recording(opens, args.cassette, mode=args.record_mode, pace=args.pace or 0.0, dialect=args.dialect)
 
 
 def _announce(args: argparse.Namespace, port: int, url: str, token: str) -> None:

@@ -20,7 +20,7 @@ import ssl
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import SplitResult, urlsplit
 
 import httpx
@@ -73,6 +73,74 @@ class Answer:
     def content_type(self) -> str:
         """The media type in lower case, without parameters."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+class Source(Protocol):
+    """An open answer: an event stream to take by `chunks()`, or something else to `read()`; see `EventSource`."""
+
+    watch: Watch
+    status: int
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers, with names in lower case."""
+        ...
+
+    @property
+    def content_type(self) -> str:
+        """The media type in lower case, without parameters."""
+        ...
+
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether the answer is a stream of events."""
+        ...
+
+    def chunks(self, watch: Watch | None = None) -> AsyncGenerator[bytes]:
+        """Yield the body as it arrives."""
+        ...
+
+    async def read(self, limit: int = MAX_ERROR_BYTES) -> Answer:
+        """Read the whole body."""
+        ...
+
+    def not_an_event_stream(self) -> NotAnEventStream:
+        """The error for an answer that ought to have been a stream."""
+        ...
+
+
+class Wire(Protocol):
+    """What an exchange asks over: HTTP, or what records it, or what was recorded; see `Transport`."""
+
+    async def request(
+        self, method: str, url: str, body: object = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Make one call and read the whole answer."""
+        ...
+
+    def events(
+        self,
+        method: str,
+        url: str,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        deadlines: Deadlines | None = None,
+    ) -> AbstractAsyncContextManager[Source]:
+        """Open a stream."""
+        ...
+
+    def again(self, wait: float | None) -> float | None:
+        """The seconds to wait before the next try, None for no further one; `wait` is what patience says."""
+        ...
+
+    async def pause(self, seconds: float) -> None:
+        """Wait before the next try."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        ...
 
 
 class EventSource:
@@ -165,11 +233,7 @@ class EventSource:
 
     def not_an_event_stream(self) -> NotAnEventStream:
         """The error for an answer that ought to have been a stream."""
-        kind = self.content_type or "no content type"
-        return NotAnEventStream(
-            f"the server answered {self.status} with {kind} instead of text/event-stream;"
-            " check that the address is a streaming chat endpoint"
-        )
+        return not_an_event_stream(self.status, self.content_type)
 
     @property
     def _address(self) -> str:
@@ -182,6 +246,14 @@ class EventSource:
         return BodyTooLarge(
             f"{self._address} sent more than {limit:,} bytes; no answer is expected to be so long"
         )
+
+
+def not_an_event_stream(status: int, content_type: str) -> NotAnEventStream:
+    """The error for an answer of this status and media type that ought to have been a stream."""
+    return NotAnEventStream(
+        f"the server answered {status} with {content_type or 'no content type'} instead of text/event-stream;"
+        " check that the address is a streaming chat endpoint"
+    )
 
 
 class Transport:
@@ -255,6 +327,14 @@ class Transport:
                     said = f"{_shown(url, discretion)} {watch.missed()}; is the server alive?"
                     raise TimedOut(said) from None
             yield EventSource(response, watch, discretion)
+
+    def again(self, wait: float | None) -> float | None:
+        """Try again when patience says so."""
+        return wait
+
+    async def pause(self, seconds: float) -> None:
+        """Wait before the next try."""
+        await asyncio.sleep(seconds)
 
     def _client(self, url: str) -> httpx.AsyncClient:
         """The client for an address: this machine's has no proxy, one for http needs no certificates."""

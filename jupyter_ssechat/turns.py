@@ -104,9 +104,9 @@ class Tree:
         return next((turn.answer for turn in reversed(list(self.branch()))), self.root)
 
 
-def grown(messages: list[dict[str, Any]]) -> Tree:
-    """The tree of the messages of `history_messages`, each after its parent."""
-    tree = Tree()
+def grown(messages: list[dict[str, Any]], first: int = 0) -> Tree:
+    """The tree of the messages of `history_messages`, each after its parent; the root has the number `first`."""
+    tree = Tree(first)
     known: dict[Any, Node] = {None: tree.root}
     for message in messages:
         above = known.get(message.get("parent_id"))

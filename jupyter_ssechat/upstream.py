@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from . import demo
 from .errors import BadInput
 from .message import finished
 from .patches import Patch
 from .request import Request
+from .response_format import schema_in
 
 THINKING, CONTENT = "response/thinking_content", "response/content"
 
@@ -39,6 +40,39 @@ class Upstream(Protocol):
         ...
 
 
+class Take(Protocol):
+    """One answer that stands on record, or is being recorded; for one use.
+
+    It has its own time and its own stop, so that what was recorded comes out the same however fast it replays.
+    """
+
+    def stream(self) -> AsyncGenerator[list[Patch]]:
+        """Yield patches; see `Upstream.stream`."""
+        ...
+
+    def now(self) -> float:
+        """The seconds from the beginning to what was yielded last, as they were when it was recorded."""
+        ...
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the stream, which has ended without a terminal status, ended where it once was stopped."""
+        ...
+
+    def stop(self) -> bool:
+        """Take note of a stop; True if the stream goes on, without waiting, to the place where it once was stopped."""
+        ...
+
+
+@runtime_checkable
+class Recorded(Protocol):
+    """What an upstream offers beside `Upstream` if its answers are takes."""
+
+    def take(self, request: Request) -> Take:
+        """Begin an answer."""
+        ...
+
+
 class Demo:
     """The built-in model as an upstream; `pace` multiplies its waiting, 0 answers at once."""
 
@@ -52,7 +86,10 @@ class Demo:
     async def stream(self, request: Request) -> AsyncGenerator[list[Patch]]:
         """Think, then answer, token by token; a continued answer goes on exactly where it stood."""
         turn = sum(1 for one in request.turns if one.role == "user")
-        script = demo.script(request.prompt, thinking=request.thinking, turn=turn, system=request.system)
+        schema = schema_in(request)
+        script = demo.script(
+            request.prompt, thinking=request.thinking, turn=turn, system=request.system, schema=schema
+        )
         begun = [Patch("response/model", "SET", "demo")]
         yield [*begun, Patch("response/continuation", "SET", "native")] if request.continues else begun
         tokens = demo.stream(
@@ -60,6 +97,7 @@ class Demo:
             thinking=request.thinking,
             turn=turn,
             system=request.system,
+            schema=schema,
             pace=self.pace,
             skip=len(request.content_so_far),
             skip_thinking=len(request.thinking_so_far),
@@ -83,4 +121,4 @@ class Demo:
         """Nothing to let go of."""
 
 
-__all__ = ["CONTENT", "THINKING", "Demo", "Upstream"]
+__all__ = ["CONTENT", "THINKING", "Demo", "Recorded", "Take", "Upstream"]

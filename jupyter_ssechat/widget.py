@@ -11,7 +11,6 @@ in order of `seq`, asks for a snapshot when one is missing, and checks length an
 from __future__ import annotations
 
 import threading
-import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -21,9 +20,9 @@ from typing import Any, Literal, cast
 import anywidget
 import traitlets
 
+from .batches import Batches, empty_document
 from .errors import BadInput
-from .message import Message
-from .patches import Document, Patch
+from .patches import Patch
 from .reply import Reply
 
 STATIC = Path(__file__).parent / "static"
@@ -53,12 +52,12 @@ class ChatView(anywidget.AnyWidget):
                 f"ChatView has no {unknown[0]!r}; it has status, folded, label, prompt and layout"
             )
         self._lock = threading.RLock()
-        self._seq = 0
-        self._message = Message(Document(_empty()))
-        self._reply: Reply | None = None
+        self._batches = Batches(self._tell)
         self._on_action: Callable[[Action], object] | None = None
         self._on_ask: Callable[[str], object] | None = None
         self._on_hello: Callable[[str], None] | None = None
+        self._origin: str | None = None
+        self._on_placed: Callable[[], object] | None = None
         super().__init__(**traits)
         self.on_msg(self._received)
 
@@ -66,7 +65,10 @@ class ChatView(anywidget.AnyWidget):
         return "ChatView()"
 
     def on_action(self, callback: Callable[[Action], object]) -> None:
-        """Call back when Stop or Resume is pressed; on whatever thread, so it must not block."""
+        """Call back when Stop or Resume is pressed, which else reach the reply that is shown.
+
+        It may be on any thread, so it must not block.
+        """
         self._on_action = callback
 
     def on_ask(self, callback: Callable[[str], object]) -> None:
@@ -77,53 +79,62 @@ class ChatView(anywidget.AnyWidget):
         """Call back with the page's origin when a browser opens the view."""
         self._on_hello = callback
 
+    def on_placed(self, callback: Callable[[], object]) -> None:
+        """Call back when a page has put what `place` told it into its notebook."""
+        self._on_placed = callback
+
+    def place(self, data: dict[str, Any], metadata: dict[str, Any], *, retired: bool) -> None:
+        """Tell pages what stands below the view, as the data of an output, and whether the view has retired.
+
+        A page that was opened after the display gets no update of these outputs: JupyterLab has lost their ids.
+        """
+        told = {"widget": self.model_id, "retired": retired, "data": data, "metadata": metadata}
+        self.send({"type": "outputs", **told})
+
     def let_control(self, grant: dict[str, Any]) -> None:
         """Tell the view how to stop this one stream by itself; never in a synced trait, where it would be saved."""
         self.send({"type": "control", **grant})
 
+    def _tell(self, message: dict[str, Any]) -> None:
+        self.send(message)
+
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
         """The traits; the snapshot among them is of this moment, never of an earlier one."""
-        if not hasattr(self, "_message"):
+        if not hasattr(self, "_batches"):
             return cast("dict[str, Any]", super().get_state(key=key, drop_defaults=drop_defaults))
         with self._lock:
             state: dict[str, Any] = super().get_state(key=key, drop_defaults=drop_defaults)
             if "snapshot" in state or key is None:
-                state["snapshot"] = self._current()
+                state["snapshot"] = self._batches.snapshot()
             return state
-
-    def _current(self) -> dict[str, Any]:
-        document = self._message.document.snapshot()
-        if self._reply is not None:  # so that a page that comes late shows the same clock
-            document.setdefault("timing", {})["elapsed"] = round(self._reply.elapsed, 3)
-        return {"seq": self._seq, "document": document}
 
     def push(self, patches: list[Patch]) -> None:
         """Apply a batch here and send it to every browser."""
         with self._lock:
-            for patch in patches:
-                self._message.apply(patch)
-            self._seq += 1
-            wire = [{"p": patch.path, "o": patch.op, "v": patch.value} for patch in patches]
-            self.send({"type": "patches", "seq": self._seq, "patches": wire})
+            self._batches.push(patches)
 
     def begin(self, reply: Reply) -> None:
         """Show that the answer streams (again); another reply takes the place of the one before."""
         with self._lock:
-            if self._reply not in (None, reply):
-                self.push([Patch("", "SET", {**_empty(), "continued": False})])
-            self._reply = reply
+            if self._batches.reply not in (None, reply):
+                self.push([Patch("", "SET", {**empty_document(), "continued": False})])
+            self._batches.reply = reply
             self.status = "streaming"
             self.folded = False
 
     def ready(self, reply: Reply) -> None:
-        """Nothing to show yet."""
+        """The reply has its ids: a page may be told how to stop it by itself."""
+        if self._on_hello is None:
+            self._grant(reply)
+
+    def _grant(self, reply: Reply) -> None:
+        if self._origin is not None and not reply.done:
+            reply.grant(self._origin, self.let_control)
 
     def end(self, reply: Reply) -> None:
         """Tell every browser how the text ought to read now."""
         with self._lock:
-            text = f"{self._message.thinking}\0{self._message.content}".encode()
-            check = {"length": len(text), "checksum": zlib.crc32(text)}
-            self.send({"type": "end", "seq": self._seq, **check})
+            self._batches.check()
             self.status = reply.status
 
     def _received(self, _: Any, content: Any, __: Any) -> None:
@@ -133,7 +144,7 @@ class ChatView(anywidget.AnyWidget):
         match data.get("type"):
             case "sync":
                 with self._lock:
-                    self.send({"type": "snapshot", **self._current()})
+                    self.send({"type": "snapshot", **self._batches.snapshot()})
             case "stop" | "resume" as action:
                 self._answer(data, partial(self._act, action))
             case "regenerate":
@@ -142,6 +153,8 @@ class ChatView(anywidget.AnyWidget):
                 self._answer(data, partial(self._ask, data.get("prompt")))
             case "hello":
                 self._greet(data.get("origin"))
+            case "placed" if self._on_placed is not None:
+                self._on_placed()
             case "extras":
                 self._hand_extras()
             case _:
@@ -150,8 +163,13 @@ class ChatView(anywidget.AnyWidget):
     def _greet(self, origin: Any) -> None:
         # Nothing may raise or print from a comm callback, and a greeting asks for no answer.
         with suppress(Exception):
-            if self._on_hello is not None and isinstance(origin, str):
+            if not isinstance(origin, str):
+                return
+            self._origin = origin
+            if self._on_hello is not None:
                 self._on_hello(origin)
+            elif self._batches.reply is not None:
+                self._grant(self._batches.reply)
 
     def _hand_extras(self) -> None:
         # Once per page, when code or a formula is first shown: too heavy to ride with every widget.
@@ -159,8 +177,13 @@ class ChatView(anywidget.AnyWidget):
             self.send({"type": "extras"}, buffers=[(STATIC / "extras.js").read_bytes()])
 
     def _act(self, action: Action) -> None:
+        reply = self._batches.reply
         if self._on_action is not None:
             self._on_action(action)
+        elif reply is not None and action == "stop":
+            reply.ask_to_stop()
+        elif reply is not None:
+            reply.resume()
 
     def _ask(self, prompt: Any) -> None:
         if self._on_ask is None or not isinstance(prompt, str):
@@ -177,8 +200,3 @@ class ChatView(anywidget.AnyWidget):
         self.send(
             {"type": "ack", "id": request.get("id"), "action": request["type"], "ok": ok, "message": said}
         )
-
-
-def _empty() -> dict[str, Any]:
-    """The document of an answer that has not begun."""
-    return {"response": {}, "phase": "connecting", "timing": {}}

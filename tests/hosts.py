@@ -206,8 +206,11 @@ class Line:
 
     async def _close(self) -> None:
         self._server.close()
-        mine = asyncio.current_task()
-        await asyncio.gather(*(asyncio.all_tasks() - {mine}), return_exceptions=True)
+        await self._server.wait_closed()
+        await asyncio.sleep(0)  # who was let in just before has its task in the next turn of the loop
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.gather(*others, return_exceptions=True)
+            await asyncio.sleep(0)
 
 
 async def _carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:

@@ -27,6 +27,8 @@ from urllib.parse import urlsplit
 from playwright.async_api import ConsoleMessage, Dialog, Locator, Page, async_playwright
 from playwright.async_api import Error as PlaywrightError
 
+import jupyter_ssechat
+
 from .kernels import kernel_name
 
 Result = TypeVar("Result")
@@ -74,6 +76,17 @@ def write_settings(folder: Path) -> None:
     plugin.write_text(json.dumps(quiet))
 
 
+READ = """async (path) => {
+  await jupyterapp.restored;
+  const kernelPreference = { shouldStart: false };
+  await jupyterapp.commands.execute("docmanager:open", { path, factory: "Notebook", kernelPreference });
+}"""
+READABLE = """() => {
+  const panel = window.jupyterapp?.shell.currentWidget;
+  return !!panel?.content?.widgets?.length && !!panel.context?.isReady;
+}"""
+
+
 class Browser:
     """Chromium, driven by Playwright in a thread of its own."""
 
@@ -117,6 +130,7 @@ class LabServer:
         self.token = secrets.token_hex(16)
         self.log_path = folder / "lab.log"
         self.url = f"http://127.0.0.1:{_free_port()}"
+        self._extensions = _extensions(folder)
         with self.log_path.open("wb") as sink:
             self._process = subprocess.Popen(self._command(), stdout=sink, stderr=sink, cwd=self.root)
         try:
@@ -137,6 +151,7 @@ class LabServer:
             "IdentityProvider.token": self.token,
             "LabApp.expose_app_in_browser": True,
             "JupyterNotebookApp.expose_app_in_browser": True,
+            "LabServerApp.extra_labextensions_path": self._extensions,
             "LabApp.news_url": None,
             "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
             "LabApp.extension_manager": "readonly",
@@ -195,9 +210,16 @@ class Lab:
 
     def open(self, path: Path, *, classic: bool = False) -> Notebook:
         """Open a notebook that lies in the server's folder."""
+        return self._page(path, classic=classic).load()
+
+    def read(self, path: Path) -> Notebook:
+        """Open a notebook that lies in the server's folder, without a kernel."""
+        return self._page(path).read()
+
+    def _page(self, path: Path, *, classic: bool = False) -> Notebook:
         notebook = Notebook(self.server, path, self.shots, classic=classic)
         self._notebooks.append(notebook)
-        return notebook.load()
+        return notebook
 
     def photograph_all(self, name: str) -> None:
         """Take a picture of every page; a page that cannot be drawn any more is passed over."""
@@ -249,6 +271,16 @@ class Notebook:
         self._do(self._page.goto(url, wait_until="domcontentloaded"))
         self._wait_for_function(OPEN, timeout=60)
         self.wait_until("context.session.kernel.status === 'idle'", timeout=60)
+        return self
+
+    def read(self) -> Notebook:
+        """Open the notebook in JupyterLab without a kernel."""
+        where = self.path.relative_to(self._server.root).as_posix()
+        url = f"{self._server.url}/lab/workspaces/{uuid.uuid4().hex[:8]}?token={self._server.token}"
+        self._do(self._page.goto(url, wait_until="domcontentloaded"))
+        self._wait_for_function("() => !!window.jupyterapp", timeout=60)
+        self._do(self._page.evaluate(READ, where))
+        self._wait_for_function(READABLE, timeout=60)
         return self
 
     def reload(self) -> None:
@@ -392,6 +424,14 @@ class Notebook:
     def shutdown_kernel(self) -> None:
         """Shut the kernel down."""
         self.js("context.shutdown()")
+
+
+def _extensions(folder: Path) -> Path:
+    """A folder of JupyterLab extensions with the checkout's own, as it was built last."""
+    own = Path(jupyter_ssechat.__file__).parent / "labextension"
+    (folder / "labextensions").mkdir()
+    (folder / "labextensions" / "jupyter-ssechat").symlink_to(own)
+    return folder / "labextensions"
 
 
 def _function(expression: str) -> str:

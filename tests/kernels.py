@@ -171,7 +171,20 @@ class Kernel:
     def finish(self, cell: Cell, *, timeout: float = 60) -> Cell:
         """Wait for the end of a cell."""
         self.wait_until(lambda: not cell.running, timeout=timeout, what="the cell ends")
+        self._catch_up()
         return cell
+
+    def _catch_up(self) -> None:
+        """Take in all that was published before now.
+
+        While a cell waits, the pump of older kernels says "idle" of it for every message that it puts aside: that
+        the cell is idle does not mean that its outputs have come.
+        """
+        message = self._client.session.msg("kernel_info_request", {})
+        asked = self.cells[message["header"]["msg_id"]] = Cell(message["header"]["msg_id"])
+        self._converse(message)
+        self.wait_until(lambda: asked.idle, what="the kernel has said what it had to say")
+        del self.cells[asked.id]
 
     def interrupt(self) -> None:
         """Press the kernel's ■."""
@@ -208,7 +221,9 @@ class Kernel:
 
     def _ask(self, message_type: str, content: dict[str, Any]) -> dict[str, Any]:
         """Ask on the control channel, which a busy kernel answers too."""
-        message = self._client.session.msg(message_type, content)
+        return self._converse(self._client.session.msg(message_type, content))
+
+    def _converse(self, message: dict[str, Any]) -> dict[str, Any]:
         self._client.control_channel.send(message)
         while True:
             reply = self._client.get_control_msg(timeout=20)

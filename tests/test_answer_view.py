@@ -162,13 +162,14 @@ def test_hebrew_runs_from_the_right_and_its_buttons_stay_where_they_are(views: N
 def test_the_keyboard_reaches_every_control_in_the_order_of_the_page(views: Notebook) -> None:
     views.do(one(views, "finished").locator("summary").first.focus())
     reached: list[str] = []
-    for _ in range(9):
+    for _ in range(10):
         reached.append(views.js("document.activeElement.innerText.trim()"))
         views.do(views.page.keyboard.press("Tab"))
     assert reached == [
         "Thought",
         "Search results (2)",
         "link",
+        "Insert as cell",
         "Copy",
         'print("hello, a line that is rather long and does not fit into a cell that is narrow", 1, 2, 3)',
         "Tool call: weather",
@@ -214,6 +215,27 @@ def test_a_kept_view_regenerates_and_edits_and_the_text_stands_once(lab: Lab) ->
         notebook.run(2)
         assert notebook.shown(2).strip() == "What is b?"
         assert notebook.errors == []
+
+
+CELLS = "Array.from({ length: cells.length }, (_, index) => cells.get(index).sharedModel.getSource())"
+
+
+@pytest.mark.parametrize("classic", [False, True])
+def test_code_is_put_into_a_cell_below_its_view_by_the_keyboard(lab: Lab, classic: bool) -> None:
+    with model_server(answer("Try:\n\n```python\nprint('一')\n\nprint(2)\n```\n")) as server:
+        notebook = lab.notebook([KEEP + server.url, "%%chat\nHow?", "last"], classic=classic)
+        notebook.run(0)
+        notebook.run(1)
+        notebook.press(1, "Show")
+        button = notebook.output_area(1).get_by_role("button", name="Insert as cell", exact=True)
+        notebook.do(button.press("Enter"))
+        inserted = "print('一')\n\nprint(2)"
+        notebook.wait_until(f"{CELLS}.length === 4")
+        assert notebook.js(CELLS)[1:] == ["%%chat\nHow?", inserted, "last"]
+        notebook.wait_until("document.activeElement.getAttribute('aria-label') === 'Inserted'")
+        notebook.screenshot(f"inserted{'-classic' * classic}")
+        notebook.run(2)
+        assert notebook.shown(2).split() == ["一", "2"]
 
 
 def call(arguments: str, **first: str) -> dict[str, object]:

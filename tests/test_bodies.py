@@ -17,11 +17,13 @@ from jupyter_ssechat.gateway.bodies import (
     Completion,
     Continue,
     EditMessage,
+    ImportedSession,
     Nothing,
     OfMessage,
     OfSession,
     PlainMessage,
     Regenerate,
+    SavedMessage,
     StopStream,
     checked_images,
 )
@@ -36,6 +38,8 @@ KINDS = [
     Regenerate,
     Continue,
     PlainMessage,
+    ImportedSession,
+    SavedMessage,
 ]
 LEAST: dict[type[Any], dict[str, Any]] = {
     Nothing: {},
@@ -47,6 +51,8 @@ LEAST: dict[type[Any], dict[str, Any]] = {
     Regenerate: {"chat_session_id": "s", "child_message_id": 2},
     Continue: {"chat_session_id": "s", "message_id": 2},
     PlainMessage: {"message": "hello"},
+    ImportedSession: {"chat_messages": []},
+    SavedMessage: {"message_id": 1, "role": "USER"},
 }
 ASKING: dict[str, Any] = {
     "thinking_enabled": True,
@@ -296,3 +302,51 @@ def test_what_the_gateway_does_read_of_it_is_checked(wrong: dict[str, Any], name
 def test_any_json_is_a_chat_completion_or_refused(data: Any) -> None:
     with suppress(InvalidRequest):
         assert isinstance(read_chat(data)[0], ChatCompletion)
+
+
+# ---- saved conversations ----
+
+
+def test_a_saved_message_is_told_with_what_it_says_and_how_it_ended() -> None:
+    said = {
+        "message_id": 2,
+        "role": "ASSISTANT",
+        "parent_id": 1,
+        "content": "x",
+        "usage": {"total_tokens": 3},
+    }
+    assert read(said, SavedMessage).to_wire() == {**said, "status": "FINISHED"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("message_id", 0),
+        ("message_id", 2**53 + 1),
+        ("message_id", True),
+        ("parent_id", -1),
+        ("role", "user"),
+        ("content", None),
+        ("status", "WIP"),
+        ("status", "interrupted"),
+        ("thinking_elapsed_secs", -1),
+        ("inserted_at", "now"),
+        ("error", {"type": "x"}),
+        ("images", "x"),
+        ("verbatim", {}),
+        ("odd", 1),
+    ],
+)
+def test_a_saved_message_that_cannot_be_is_refused_by_its_place_and_field(field: str, value: Any) -> None:
+    message = {**LEAST[SavedMessage], field: value}
+    raw = json.dumps({"chat_messages": [LEAST[SavedMessage], message]}).encode()
+    assert refused(raw, ImportedSession).startswith(f"chat_messages[1].{field}")
+
+
+def test_a_saved_conversation_has_no_more_messages_than_a_notebook_can() -> None:
+    message = LEAST[SavedMessage]
+    many = {"chat_messages": [message] * (bodies.MAX_MESSAGES + 1)}
+    assert "chat_messages" in refused(json.dumps(many).encode(), ImportedSession)
+    assert (
+        len(read({"chat_messages": [message] * bodies.MAX_MESSAGES}, ImportedSession).chat_messages) == 10_000
+    )

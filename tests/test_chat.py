@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from jupyter_ssechat import Chat, Reply
-from jupyter_ssechat.chat import Asked
 from jupyter_ssechat.errors import AnswerFailed, BadInput, ConnectionFailed, Unauthorized
 from jupyter_ssechat.gateway.server import Gateway, close_embedded, embedded
 from jupyter_ssechat.message import Delta, Message
 from jupyter_ssechat.patches import Patch
+from jupyter_ssechat.talk import Asked
 from jupyter_ssechat.upstream import Demo
 
 from .servers import Pause, Script, answer, chunk, finish, model_server

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -601,6 +602,20 @@ def test_a_body_that_is_no_envelope_is_an_error_of_ours(body: bytes) -> None:
 
     with pytest.raises(SSEChatError, match="without an id; is the address that of a gateway"):
         run(create())
+
+
+@pytest.mark.parametrize("status", [404, 405])
+def test_a_gateway_that_takes_in_no_saved_conversation_is_told_apart(status: int) -> None:
+    async def refuse(_: Request) -> Response:
+        return Response(status_code=status)
+
+    served = Served(Starlette(routes=[Route("/{path:path}", refuse, methods=["POST"])]))
+    try:
+        with pytest.raises(GatewayError, match="takes in no saved conversation .* begin a new") as error:
+            run(GatewayClient(served.url).import_session([]))
+        assert served.url in str(error.value) and "\n" not in str(error.value)
+    finally:
+        served.close()
 
 
 def test_what_is_no_object_among_sessions_and_messages_is_left_out() -> None:

@@ -14,7 +14,14 @@ import httpx
 import pytest
 
 from jupyter_ssechat.errors import GatewayError, InvalidRequest
-from jupyter_ssechat.gateway.bodies import Completion, Continue, EditMessage, Regenerate
+from jupyter_ssechat.gateway.bodies import (
+    Completion,
+    Continue,
+    EditMessage,
+    ImportedSession,
+    Regenerate,
+    as_body,
+)
 from jupyter_ssechat.gateway.conversations import Conversations
 from jupyter_ssechat.gateway.log import Reader
 from jupyter_ssechat.gateway.server import Gateway
@@ -129,6 +136,29 @@ def test_an_answer_that_goes_on_is_asked_for_by_its_handle() -> None:
     assert (first.continues, first.handle) == (False, None)
     assert (second.continues, second.handle) == (True, {"server": "asked", "id": 1})
     assert second.content_so_far == "answer 1"
+
+
+def test_imported_messages_are_asked_with_as_they_were() -> None:
+    call = {"role": "assistant", "content": None, "tool_calls": [{"id": "c"}]}
+    result = {"role": "tool", "tool_call_id": "c", "content": "4"}
+    more = {"role": "user", "content": "so?"}
+    messages: list[dict[str, Any]] = [
+        {"message_id": 1, "role": "USER", "content": "", "verbatim": []},
+        {"message_id": 2, "parent_id": 1, "role": "ASSISTANT", "verbatim": [call]},
+        {"message_id": 3, "parent_id": 2, "role": "USER", "content": "4", "verbatim": [result, more]},
+        {"message_id": 4, "parent_id": 3, "role": "ASSISTANT", "status": "INCOMPLETE", "verbatim": []},
+    ]
+
+    async def talk() -> tuple[Request, Request]:
+        talk = Talk()
+        imported = as_body({"chat_messages": messages}, ImportedSession).chat_messages
+        talk._id = (await talk.conversations.sessions.restore(imported)).id
+        return await talk.go_on(4), await talk.complete("two", 4)
+
+    first, second = run(talk())
+    assert [turn.verbatim for turn in first.turns] == [call, result, more]
+    # What was imported as nothing has gone on, and is an answer now.
+    assert [turn.content for turn in second.turns] == ["", "4", "so?", "answer 1", "two"]
 
 
 def test_an_answer_anew_knows_nothing_of_the_one_beside_it() -> None:

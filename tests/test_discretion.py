@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
+from base64 import b64encode, urlsafe_b64encode
 from urllib.parse import quote
 
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from jupyter_ssechat.discretion import LONGEST, Discretion
 from jupyter_ssechat.patches import Patch
+from jupyter_ssechat.wire_json import dumps
 
 KEY = 'a/key+with "quotes"&=ünd'
 printable = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=6, max_size=40)
@@ -119,3 +120,15 @@ def test_an_error_and_an_end_among_patches_are_made_discreet_and_text_is_left_al
 
 def test_a_discretion_does_not_show_what_it_knows() -> None:
     assert "secret" not in repr(Discretion("secret-1234"))
+
+
+def test_a_secret_is_found_in_a_long_text_in_every_notation_and_inside_of_base64() -> None:
+    secret = "abc-def+ghi/1234567"
+    discretion = Discretion(secret)
+    ways = [secret, secret.upper(), quote(secret, safe=""), dumps(secret).replace("+", "\\u002b")]
+    for lead in range(6):
+        coded = b"x" * lead + secret.encode() + b" and more"
+        ways += [b64encode(coded).decode(), urlsafe_b64encode(coded).decode()]
+    assert all(discretion.finds(f"{'word ' * 1000}{way}{' word' * 1000}") for way in ways)
+    assert not discretion.finds("abc-def and ghi, and 1234567 " * 1000)
+    assert not Discretion().finds("anything")

@@ -432,6 +432,34 @@ def test_sessions_are_listed_and_deleted_and_then_gone(demo: Caller) -> None:
     assert (answer.status_code, answer.json()["data"]["biz_code"]) == (410, 27)
 
 
+def test_a_saved_conversation_becomes_a_session_that_goes_on(demo: Caller) -> None:
+    demo.ask("hello")
+    history = demo.call("chat/history_messages", {"chat_session_id": demo.session})["chat_messages"]
+    fields = ("message_id", "parent_id", "role", "content", "thinking_content", "status", "usage", "model")
+    saved = [{name: one[name] for name in fields if one.get(name) is not None} for one in history]
+    session = demo.call("chat_session/import", {"chat_messages": saved})
+    assert session["id"] != demo.session and session["title"] == "hello"
+    again = demo.call("chat/history_messages", {"chat_session_id": session["id"]})["chat_messages"]
+    assert [{name: one.get(name) for name in fields} for one in again] == [
+        {name: one.get(name) for name in fields} for one in history
+    ]
+    demo.session = session["id"]
+    assert message_of(demo.events("resume_stream", message_id=2)).content == history[1]["content"]
+    assert message_of(demo.ask("more", 2)).message_id == 4
+
+
+def test_a_saved_conversation_that_cannot_be_names_the_message_and_leaves_no_session(demo: Caller) -> None:
+    prompt = {"message_id": 1, "role": "USER", "content": "x"}
+    before = demo.call("chat_session/list", {})
+    for broken, said in [
+        ({"message_id": 2, "parent_id": 1, "role": "ASSISTANT", "status": "WIP"}, "chat_messages[1].status"),
+        ({"message_id": 2, "parent_id": 7, "role": "ASSISTANT"}, "chat_messages[1].parent_id: message 7"),
+    ]:
+        answer = demo.post("chat_session/import", {"chat_messages": [prompt, broken]})
+        assert answer.status_code == 422 and said in answer.json()["msg"]
+    assert demo.call("chat_session/list", {}) == before
+
+
 def test_a_complete_answer_cannot_be_continued(demo: Caller) -> None:
     demo.ask("hello")
     answer = demo.post("chat/continue", {"chat_session_id": demo.session, "message_id": 2})

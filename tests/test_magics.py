@@ -615,3 +615,88 @@ def test_chat_show_opens_a_second_view_of_an_answer_that_still_streams(newest: K
     for cell in (first, second):
         assert cell.data(VIEW) == []
         assert cell.data("text/markdown") == ["one two"]
+
+
+# ---- prompts, data, files ----
+
+
+def test_marked_expressions_are_filled_in_when_asked_for(newest: Kernel) -> None:
+    with model_server(answer("ok")) as server:
+        use(newest, server.url)
+        newest.run("x = 20")
+        assert newest.run("%%chat --vars --new\nwhat is {{x + 1}}, {x}, \\{{x}}?").status == "ok"
+        assert newest.run("%%chat --new\nwhat is {{x + 1}}?").status == "ok"
+        unknown = newest.run("%%chat --vars --new\nwhat is {{xx}}?")
+    asked = [body["messages"][-1]["content"] for body in server.requests]
+    assert asked == ["what is 21, {x}, {{x}}?", "what is {{x + 1}}?"]
+    assert unknown.error is not None and "there is no variable 'xx'" in unknown.error
+
+
+def test_the_last_exception_is_explained_without_what_is_secret(newest: Kernel) -> None:
+    with model_server(answer("because")) as server:
+        use(newest, server.url)
+        newest.run("key = 'sk-0123456789abcdefghijklmnop'\ndef f():\n    raise ValueError('no ' + key)\nf()")
+        assert newest.run("%%chat --explain\nWhat is wrong?").status == "ok"
+        assert newest.run("%chat explain").status == "ok"
+    first, second = (body["messages"][-1]["content"] for body in server.requests)
+    assert "ValueError" in first and "raise ValueError('no ' + key)" in first
+    assert "sk-0123456789" not in first + second
+    assert first.startswith("What is wrong?") or first.endswith("What is wrong?")
+    assert "ValueError" in second
+
+
+def test_an_answer_as_data_is_in_the_variable_and_one_that_does_not_fit_fails_the_cell(
+    newest: Kernel,
+) -> None:
+    newest.run("S = {'type': 'object', 'properties': {'n': {'type': 'integer'}}, 'required': ['n']}")
+    with model_server(answer('{"n": 3}')) as server:
+        use(newest, server.url)
+        assert newest.run("%%chat --new --json S -o reply\nhow many?").status == "ok"
+        assert value(newest, "reply.data") == "{'n': 3}"
+    with model_server(answer('{"n": "three"}')) as server:
+        use(newest, server.url)
+        cell = newest.run("%%chat --new --json S -o reply\nhow many?")
+    assert cell.error is not None and "n" in cell.error and "\n" not in cell.error.strip()
+    assert "three" in cell.data("text/markdown")[0], "the text stays"
+
+
+def test_a_kept_conversation_goes_on_after_the_kernel_was_restarted(kernel: Kernels) -> None:
+    first = loaded(kernel("7.4"))
+    first.run(AT_ONCE)
+    assert (
+        first.run("%chat keep talk.json").text == "the conversation will be kept in talk.json: 0 messages\n"
+    )
+    first.run("%%chat\none", cell_id="a")
+    first.run("%%chat\ntwo", cell_id="b")
+    first.close()
+    second = loaded(kernel("7.4"))
+    second.run(AT_ONCE)
+    goes_on = second.run("%chat keep talk.json").text
+    assert goes_on == "the conversation goes on from talk.json: 4 messages\n"
+    second.run("%%chat -o reply\ntwo, edited", cell_id="b")
+    assert value(second, "reply.message_id, reply.content.count('turn 2')") == "6 1"
+    assert "kept in:     talk.json" in second.run("%chat status").text
+    assert second.run("%chat keep off").text == "the conversation is kept in no file\n"
+
+
+def test_a_conversation_is_saved_and_loaded(newest: Kernel) -> None:
+    newest.run(AT_ONCE)
+    newest.run("%%chat\none", cell_id="a")
+    assert newest.run("%chat save talk.json").text.startswith("saved 2 messages to ")
+    newest.run("%chat new")
+    loaded_again = newest.run("%chat load talk.json").text
+    assert loaded_again == "loaded 2 messages; the next %%chat goes on from there\n"
+    assert newest.run("%chat load nowhere.json").error == (
+        "BadInput: nowhere.json cannot be read: No such file or directory"
+    )
+    assert "one" in newest.run("%chat history").text
+
+
+def test_where_nobody_watches_a_resume_leaves_the_output_of_the_stopped_cell_as_it_is(newest: Kernel) -> None:
+    with model_server(Script([chunk(content="half"), CUT]), answer(" and half")) as server:
+        use(newest, server.url)
+        stopped = newest.run("%%chat\nx", allow_stdin=False)
+        before = stopped.data("text/markdown")
+        resumed = newest.run("%chat resume", allow_stdin=False)
+    assert resumed.error is None and "half and half" in resumed.data("text/markdown")[-1]
+    assert stopped.data("text/markdown") == before and "Failed" in before[-1]

@@ -299,6 +299,18 @@ def test_code_is_coloured_and_formulas_are_typeset_by_what_is_asked_for_once(ans
     assert answer.errors == []
 
 
+def test_long_code_is_coloured_to_its_end_and_stays_as_it_was_written(answer: AnswerPage) -> None:
+    code = "".join(f"def f_{number}(x):\n    return x + {number}  # 好\n" for number in range(900))
+    answer.say("```py\n", code, "```\n")
+    answer.end()
+    answer.wait("answer().querySelector('.ssechat-code').dataset.coloured === 'true'")
+    groups = "[...answer().querySelectorAll('.ssechat-code-group')]"
+    assert answer.js(f"{groups}.every((group) => group.querySelector('.ssechat-hl-keyword'))") is True
+    assert answer.js(f"{groups}.length") == 36
+    assert answer.js("answer().querySelector('pre').textContent") == code
+    assert answer.errors == []
+
+
 def test_money_is_no_formula_and_asks_for_nothing(answer: AnswerPage) -> None:
     answer.say("It costs $5 and $10, or $5-$10; `$x$` is code.\n\n```\nplain\n```\n")
     answer.end()

@@ -11,7 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_ssechat.message import Delta, Failure, Message, Usage, ends, failed, filtered, finished, stopped
+from jupyter_ssechat.message import (
+    Delta,
+    Failure,
+    Message,
+    Source,
+    Usage,
+    ends,
+    failed,
+    filtered,
+    finished,
+    stopped,
+)
 from jupyter_ssechat.patches import Document, Patch
 
 WIRE = Path(__file__).parent / "wire"
@@ -313,3 +324,27 @@ def test_calls_of_tools_are_told_as_far_as_they_have_arrived() -> None:
     message.apply(Patch("response/tool_calls", "APPEND", [call]))
     message.apply(Patch("response/tool_calls/0/function/arguments", "APPEND", '"q": 1}'))
     assert message.tool_calls == [{**call, "function": {"name": "look", "arguments": '{"q": 1}'}}]
+
+
+def test_sources_are_the_pages_found_and_read_each_once_in_their_order() -> None:
+    a, b = {"title": "A", "url": "https://a.example/", "snippet": "…"}, {"url": "https://b.example/"}
+    searched = {"type": "TOOL_SEARCH", "content": "", "results": [a, b]}
+    read = {"type": "TOOL_OPEN", "result": {"title": "B", "url": "https://b.example/"}}
+    one = message(snapshot(fragments=[searched, read], search_results=[{"title": "C"}, a]))
+    assert one.sources == [
+        Source("A", "https://a.example/"),
+        Source("B", "https://b.example/"),
+        Source("C", ""),
+    ]
+
+
+@pytest.mark.parametrize("results", [None, "x", {}, [None, 1, [], {}, {"title": 1, "url": None}]])
+def test_results_of_another_shape_are_no_sources(results: Any) -> None:
+    one = message(snapshot(search_results=results, fragments=[{"type": "TOOL_SEARCH", "results": results}]))
+    assert one.sources == []
+
+
+def test_sources_grow_with_the_stream() -> None:
+    one = message(snapshot(search_results=None))
+    one.apply(Patch("response/search_results", "APPEND", [{"title": "A", "url": "https://a.example/"}]))
+    assert one.sources == [Source("A", "https://a.example/")]

@@ -212,7 +212,7 @@ def test_several_models_are_not_guessed_at_but_listed() -> None:
     with model_server(answer("ok"), models=["a", "b"]) as server:
         error = refused(server.url)
     assert error.type == "no_model"
-    assert str(error) == "this server offers several models (a, b); choose one with -m MODEL"
+    assert str(error) == "this server offers several models (a, b); choose one of them as the model"
     assert server.requests == []
 
 
@@ -241,15 +241,17 @@ def test_a_server_without_a_list_of_models_is_asked_without_a_model(models: Resp
 
 # ---- what can go wrong ----
 
+ADVICE = "check the API key, and that it is read from the right variable (--key-env, api_key_env)"
+
 
 @pytest.mark.parametrize(
     ("status", "kind", "advice"),
     [
         (400, "upstream_error", ""),
-        (401, "authentication_error", "; check the API key (%chat use URL --key-env NAME)"),
-        (403, "permission_error", "; check the API key (%chat use URL --key-env NAME)"),
-        (404, "not_found", "; check the address and the model's name (-m MODEL)"),
-        (429, "rate_limit_reached", "; wait a while and run the cell again"),
+        (401, "authentication_error", f"; {ADVICE}"),
+        (403, "permission_error", f"; {ADVICE}"),
+        (404, "not_found", "; check the address and the model's name"),
+        (429, "rate_limit_reached", "; wait a while and ask again"),
         (503, "upstream_error", ""),
     ],
 )

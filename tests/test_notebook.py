@@ -116,9 +116,11 @@ def test_a_page_reloaded_in_mid_answer_goes_on_without_loss_or_repetition(lab: L
         notebook.screenshot(f"reloaded-{kind}")
         for pause in pauses[20:]:
             pause.end()
-        wait_for_status(notebook, 1, "finished")
+        notebook.wait_until("cells.get(1).outputs.toJSON().some((output) => 'text/markdown' in output.data)")
+        notebook.wait_for_text(1, "word39")
         numbers = re.findall(r"word(\d+)", notebook.shown(1))
         assert numbers == [str(number) for number in range(40)]
+        assert status(notebook, 1) == "no view"
         notebook.run(2)
         assert notebook.shown(2).strip() == "finished " + "".join(words).strip()
         assert notebook.errors == []
@@ -212,17 +214,18 @@ NOTEBOOK_7_SAYS = [
 ]
 
 
-def test_in_notebook_7_an_answer_streams_stops_goes_on_and_stands_as_markdown(lab: Lab) -> None:
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_in_notebook_7_an_answer_streams_stops_goes_on_and_stands_as_markdown(lab: Lab, kind: str) -> None:
     pause = Pause()
     begun = Script([chunk(content="It is **bold** 开始 🎉"), pause])
     with model_server(begun, answer(" and `whole`.")) as server:
         setup = f"{LOAD}\n%chat use {server.url}"
-        notebook = lab.notebook([setup, "%%chat\nWhat is it?"], classic=True)
+        notebook = lab.notebook([setup, "%%chat\nWhat is it?"], kind=kind, classic=True)
         notebook.run(0)
         notebook.start(1)
         notebook.wait_for_text(1, "It is bold 开始 🎉")
         assert notebook.is_running(1)
-        notebook.screenshot("notebook-7-answering")
+        notebook.screenshot(f"notebook-7-answering-{kind}")
         notebook.press(1, "Stop")
         notebook.wait_for_cell(1, timeout=10)
         assert server.left.wait(10)
@@ -232,7 +235,7 @@ def test_in_notebook_7_an_answer_streams_stops_goes_on_and_stands_as_markdown(la
         notebook.wait_until("panel.content.widgets[1].node.querySelector('.ssechat-root') === null")
         notebook.wait_until("document.querySelectorAll('.jp-OutputArea-output strong').length === 1")
         assert notebook.data(1, "text/markdown") == ["It is **bold** 开始 🎉 and `whole`."]
-        notebook.screenshot("notebook-7-finished")
+        notebook.screenshot(f"notebook-7-finished-{kind}")
         assert [error for error in notebook.errors if error not in NOTEBOOK_7_SAYS] == []
         assert notebook.strangers() == []
 

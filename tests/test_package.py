@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import email
 import importlib
+import json
 import os
 import re
 import subprocess
@@ -38,6 +39,8 @@ PURE = [
     "patches",
     "message",
     "request",
+    "response_format",
+    "openai_messages",
     "dialects.dialect",
     "dialects.think_tags",
     "dialects.deepseek",
@@ -53,6 +56,12 @@ PURE = [
     "replay",
     "continuation",
     "discretion",
+    "excerpts",
+    "template",
+    "specimen",
+    "secrecy",
+    "matching",
+    "cassette",
     "gateway.openai_error",
     "gateway.chunks",
 ]
@@ -60,6 +69,7 @@ PURE = [
 
 FLOORS = [
     *PURE,
+    "offline.sitecustomize",
     "dialects.third_party",
     "prose",
     "projection",
@@ -69,7 +79,16 @@ FLOORS = [
     "transport",
     "exchange",
     "model_server",
+    "cassette_file",
+    "tape",
+    "recorder",
+    "player",
+    "readout",
+    "plain_player",
+    "recording",
+    "process_cassette",
     "profiles",
+    "upstream_spec",
     "gateway",
     "gateway.metrics",
     "gateway.envelope",
@@ -108,6 +127,7 @@ FLOORS = [
     "gateway.conversations",
     "gateway.event_stream",
     "gateway.endpoint",
+    "gateway.own_api",
     "gateway.patch_api",
     "gateway.plain_api",
     "gateway.chat_answer",
@@ -115,23 +135,44 @@ FLOORS = [
     "gateway.app",
     "gateway.server",
     "images",
+    "expression",
+    "partial_json",
+    "schema",
+    "transcript",
+    "transcript_markdown",
+    "conversation_file",
     "client",
     "consumer",
+    "own_gateway",
     "reply",
+    "standing",
+    "link",
+    "talk",
+    "views",
     "deltas",
+    "batches",
     "widget",
     "presentation",
     "kernel",
     "cell",
     "chat",
+    "autosave",
     "turns",
+    "panel_text",
     "feed",
     "conversation",
     "panel",
     "loops",
+    "explanation",
+    "prompt",
+    "cell_turns",
+    "keys",
+    "options",
+    "connection",
     "magics",
     "workers",
     "serve",
+    "testing",
     "__init__",
     "__main__",
 ]
@@ -140,15 +181,21 @@ FLOORS = [
 NOT_IN_THE_PURE_CORE = {"IPython", "asyncio", "httpx", "os", "socket", "threading", "time", "traitlets"}
 
 DOORS = {
-    "IPython": ["magics", "presentation"],
+    "IPython": ["connection", "keys", "magics", "options", "panel_text", "presentation"],
     "anywidget": ["panel", "widget"],
     "httpx": ["transport"],
     "httpx_sse": ["transport"],
     "ipykernel": ["kernel"],
+    "jiter": ["partial_json"],
+    "jsonschema": ["schema"],
+    "jupyter_core": ["own_gateway"],
     "jupyter_ui_poll": ["kernel"],
     "markdown_it": ["projection"],
-    "msgspec": ["gateway.bodies"],
+    "msgspec": ["cassette_file", "gateway.bodies"],
+    "nbval": ["testing"],
     "prometheus_client": ["gateway.metrics"],
+    "pydantic": ["schema"],
+    "pytest": ["testing"],
     "redis": ["gateway.stores.redis_calls"],
     "starlette": [
         "gateway.access",
@@ -159,10 +206,11 @@ DOORS = {
         "gateway.envelope",
         "gateway.event_stream",
         "gateway.openai_api",
+        "gateway.own_api",
         "gateway.patch_api",
         "gateway.plain_api",
     ],
-    "traitlets": ["magics", "panel", "widget"],
+    "traitlets": ["connection", "magics", "panel", "widget"],
     "uvicorn": ["gateway.server"],
 }
 """A third-party library → the files that import it: one, or one for each thing that has to be the library's own."""
@@ -170,13 +218,14 @@ DOORS = {
 DISTRIBUTIONS = {"markdown_it": "markdown_it_py"}
 """Where the library is called something else than its distribution."""
 
-GIVEN = {"ipykernel"}
-"""Imported, but no dependency: it is what runs us."""
+GIVEN = {"ipykernel", "nbval", "pydantic", "pytest"}
+"""Imported, but no dependency: what runs us, and what is asked for by those who have it."""
 
 EXTRAS = {"redis": "gateway.stores.opening"}
 """Imported where it is asked for, by the extra of its name → who says so when it is missing."""
 
 STATIC = {f"jupyter_ssechat/static/{name}" for name in ("widget.js", "widget.css", "extras.js")}
+LABEXTENSION = {"install.json", "package.json", "static/remoteEntry.js"}
 
 
 # ---- what the files import ----
@@ -369,7 +418,7 @@ def test_the_sdist_holds_the_bundle_and_its_sources_and_nothing_installed(sdist:
         "js/package-lock.json",
         "js/src/widget.ts",
     }
-    assert STATIC | wanted <= names
+    assert STATIC | {f"jupyter_ssechat/labextension/{name}" for name in LABEXTENSION} | wanted <= names
     assert not [
         name for name in names if "node_modules" in name or "__pycache__" in name or name.endswith(".map")
     ]
@@ -383,6 +432,21 @@ def test_the_wheel_holds_the_bundle_and_only_the_package(wheel: Path) -> None:
     assert {f"jupyter_ssechat/{path.relative_to(PACKAGE).as_posix()}" for path in files().values()} <= names
     assert "jupyter_ssechat/py.typed" in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"jupyter_ssechat"}
+
+
+def test_the_wheel_puts_the_extension_where_jupyterlab_looks_for_it(wheel: Path) -> None:
+    place = (
+        f"jupyter_ssechat-{jupyter_ssechat.__version__}.data/data/share/jupyter/labextensions/jupyter-ssechat"
+    )
+    [paths] = jupyter_ssechat._jupyter_labextension_paths()
+    with zipfile.ZipFile(wheel) as archive:
+        shipped = {name.removeprefix(f"{place}/") for name in archive.namelist() if name.startswith(place)}
+        described = json.loads(archive.read(f"{place}/package.json"))
+        built = archive.read(f"{place}/{described['jupyterlab']['_build']['load']}")
+    assert shipped == LABEXTENSION
+    assert built == (PACKAGE / paths["src"] / "static" / "remoteEntry.js").read_bytes()
+    assert described["name"] == paths["dest"] == place.rpartition("/")[2]
+    assert described["version"] == jupyter_ssechat.__version__
 
 
 def test_the_wheel_says_what_it_is(wheel: Path) -> None:

@@ -13,10 +13,10 @@ import pytest
 import traitlets
 
 from jupyter_ssechat import Chat, ChatPanel, Reply
-from jupyter_ssechat.chat import Asked
 from jupyter_ssechat.gateway.server import close_embedded
 from jupyter_ssechat.message import Message
 from jupyter_ssechat.patches import Document, Patch
+from jupyter_ssechat.talk import Asked
 from jupyter_ssechat.widget import STATIC
 
 from .servers import CUT, Pause, Script, answer, chunk, finish, model_server

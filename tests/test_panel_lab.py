@@ -146,6 +146,50 @@ def test_a_prompt_for_a_kernel_that_is_held_stays_in_the_box_until_it_is_taken(l
         assert notebook.do(box(notebook).input_value()) == ""
 
 
+def test_an_answer_is_shown_as_written_and_its_code_put_into_a_cell(lab: Lab) -> None:
+    with model_server(answer("**So**:\n\n```python\n1 + 1\n```\n")) as server:
+        notebook = opened(lab, server, "last")
+        ask(notebook, "How?")
+        notebook.wait_for_text(0, "So:")
+        notebook.press(0, "Insert as cell")
+        notebook.wait_until("cells.length === 3")
+        assert notebook.source(1) == "1 + 1"
+        notebook.press(0, "Raw")
+        notebook.wait_for_text(0, "**So**:\n\n```python\n1 + 1\n```")
+        notebook.screenshot("panel-raw")
+        assert notebook.errors == []
+
+
+def test_the_conversation_stays_below_the_panel_as_text_when_its_kernel_has_gone(lab: Lab) -> None:
+    with model_server(answer("One **a**", thinking=("Hm",)), answer("Two"), answer("Three")) as server:
+        notebook = opened(lab, server)
+        ask(notebook, "first")
+        notebook.wait_for_text(0, "The conversation as text (1 question)")
+        ask(notebook, "second")
+        notebook.wait_for_text(0, "The conversation as text (2 questions)")
+        notebook.save()
+        notebook.reload()
+        notebook.do(box(notebook).wait_for())
+        ask(notebook, "third")
+        notebook.wait_for_text(0, "The conversation as text (3 questions)")
+        assert len(notebook.outputs(0)) == 2
+        notebook.js("(context.restartKernel(), 0)")
+        notebook.wait_for_text(
+            0, "The kernel was restarted; run the cell that shows this panel to begin anew"
+        )
+        assert notebook.do(box(notebook).is_disabled())
+        notebook.screenshot("panel-restarted")
+        notebook.wait_until("context.session.kernel.status === 'idle'")
+        notebook.save()
+        notebook.shutdown_kernel()
+        notebook.close()
+        again = lab.open(notebook.path)
+        again.do(again.output_area(0).get_by_text("The conversation as text").click())
+        for text in ("first", "One a", "second", "Two", "third", "Three"):
+            assert again.shown(0).count(text) == 1
+        again.screenshot("panel-reopened")
+
+
 def test_enter_of_an_input_method_does_not_send(lab: Lab) -> None:
     with model_server(answer("好")) as server:
         notebook = opened(lab, server)
@@ -226,6 +270,32 @@ def test_it_has_its_place_in_a_layout_and_its_draft_is_linked(lab: Lab) -> None:
     notebook.screenshot("panel-narrow-dark")
     notebook.do(notebook.page.evaluate(darken.replace("Dark", "Light")))
     notebook.wait_until("document.body.dataset.jpThemeLight === 'true'")
+
+
+def how_to(title: str, **instead: str) -> str:
+    """The code of a how-to of the README, with the given names in place of others."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    code = readme.partition(f"**{title}")[2].partition("```python\n")[2].partition("```")[0]
+    for name, other in instead.items():
+        code = code.replace(f'"{name}"', f'"{other}"')
+    return code
+
+
+def test_the_readmes_view_in_a_layout_streams_stops_and_goes_on_at_its_width(lab: Lab) -> None:
+    with model_server(Script([chunk(content="Blue 一"), Pause()]), answer(" because.")) as server:
+        notebook = lab.notebook([how_to("One answer in a layout", ollama=server.url)])
+        notebook.run(0)
+        notebook.wait_for_text(0, "Blue 一")
+        notebook.press(0, "Stop")
+        assert server.left.wait(10)
+        notebook.press(0, "Resume")
+        notebook.wait_for_text(0, "Blue 一 because.")
+        notebook.wait_for_text(0, "Finished")
+        width = "document.querySelector(argument).getBoundingClientRect().width"
+        share = notebook.js(width, ".ssechat-root") / notebook.js(width, ".widget-hbox")
+        assert 0.6 < share < 0.75
+        notebook.screenshot("view-in-a-layout")
+        assert notebook.errors == []
 
 
 AXE = Path(__file__).parents[1] / "js" / "node_modules" / "axe-core" / "axe.min.js"

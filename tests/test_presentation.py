@@ -20,9 +20,12 @@ from traitlets.config import Config
 
 from jupyter_ssechat import Chat, ChatView
 from jupyter_ssechat.gateway.server import close_embedded
+from jupyter_ssechat.message import Source
 from jupyter_ssechat.patches import Patch
 from jupyter_ssechat.presentation import (
+    ANSWER,
     Presentation,
+    bundle,
     figures,
     markdown,
     note,
@@ -70,10 +73,13 @@ def refused() -> Reply:
 
 def interrupted() -> Reply:
     """A reply of a gateway whose connection breaks and that knows nothing of it afterwards."""
-    frames = (
-        'data: {"v":{"response":{"message_id":2,"status":"WIP","content":""}}}\n\n'
-        'data: {"v":"half","p":"response/content","o":"APPEND"}\n\n'
-    )
+    begun = {"v": {"response": {"message_id": 2, "status": "WIP", "content": ""}}}
+    return asked_elsewhere(begun, {"v": "half", "p": "response/content", "o": "APPEND"})
+
+
+def asked_elsewhere(*frames: Any) -> Reply:
+    """A reply of another gateway, which sends these frames."""
+    events = "".join(f"data: {json.dumps(frame)}\n\n" for frame in frames)
 
     async def answer(request: Request) -> Response:
         match request.url.path.rpartition("/")[2]:
@@ -81,7 +87,7 @@ def interrupted() -> Reply:
                 data = {"biz_code": 0, "biz_msg": "", "biz_data": {"id": "s"}}
                 return JSONResponse({"code": 0, "msg": "", "data": data})
             case "completion":
-                return Response(frames, media_type="text/event-stream")
+                return Response(events, media_type="text/event-stream")
             case _:
                 return Response(status_code=404)
 
@@ -149,6 +155,26 @@ def test_thinking_is_folded_above_the_answer(replies: dict[str, Reply]) -> None:
     assert "hm" not in plain(replies["finished"])
 
 
+@pytest.mark.parametrize("way", SAYS)
+def test_an_output_holds_each_text_once_and_nothing_that_differs_from_run_to_run(
+    way: str, replies: dict[str, Reply]
+) -> None:
+    reply = replies[way]
+    assert bundle(reply) == {ANSWER: {}, "text/markdown": markdown(reply), "text/plain": plain(reply)}
+
+
+def test_the_pages_that_were_searched_stand_below_the_answer_as_links() -> None:
+    a, b = {"title": "A [1]", "url": "https://a.example/?q=1&r"}, {"title": "B", "url": "javascript:x"}
+    search = {"type": "TOOL_SEARCH", "content": "", "results": [a, b]}
+    said = {"type": "RESPONSE", "content": "So."}
+    answer = {"message_id": 2, "status": "WIP", "fragments": [search, said]}
+    reply = asked_elsewhere({"v": {"response": answer}}, {"p": "response/status", "v": "FINISHED"})
+    assert reply.sources == [Source("A [1]", "https://a.example/?q=1&r"), Source("B", "javascript:x")]
+    listed = "**Sources**\n\n1. [A &#91;1&#93;](https://a.example/?q=1&amp;r)"
+    assert markdown(reply) == f"So.\n\n{listed}"
+    assert plain(reply) == "So."
+
+
 # ---- figures ----
 
 
@@ -158,9 +184,9 @@ def test_figures_are_all_but_the_texts_and_are_json(way: str, replies: dict[str,
     shown = figures(reply)
     assert list(shown) == ["ssechat"]
     fields = {name: value for name, value in reply.to_dict().items() if name not in ("content", "thinking")}
-    timing = {"ttft", "elapsed"}
-    assert {name: value for name, value in shown["ssechat"].items() if name not in timing} == fields
-    assert set(shown["ssechat"]) == {*fields, *timing}
+    more = {"ttft", "elapsed", "continuation"}
+    assert {name: value for name, value in shown["ssechat"].items() if name not in more} == fields
+    assert set(shown["ssechat"]) == {*fields, *more}
     assert json.loads(json.dumps(shown)) == shown
 
 
@@ -276,7 +302,7 @@ def test_a_finished_answer_stands_as_text_and_any_other_keeps_its_view_folded(
     assert outputs.views == ([] if whole else [turn.view.model_id])
     assert (turn.view.folded, turn.comm.closed) == (not whole, False)
     assert outputs.texts == [markdown(reply)]
-    assert [data["text/plain"] for data in outputs.data] == ["", plain(reply)]
+    assert outputs.data[1] == bundle(reply)
     assert outputs.now[1]["metadata"] == figures(reply)
 
 
@@ -313,6 +339,37 @@ def test_after_a_reload_the_view_stays_open_for_the_page_does_not_get_the_text(
         greets(turn.comm)
     turn.end().presentation.settle(replies["stopped"])
     assert turn.view.folded is (pages == 1)
+
+
+def test_a_page_of_after_a_reload_is_told_what_stands_there_and_folds_the_view_when_it_has_put_it(
+    outputs: Outputs, replies: dict[str, Reply]
+) -> None:
+    reply = replies["stopped"]
+    turn = Turn(reply, background=True)
+    greets(turn.comm)
+    turn.end()
+    assert placed(turn.comm) == []
+    greets(turn.comm)
+    told = {"widget": turn.view.model_id, "retired": False, "metadata": figures(reply)}
+    assert placed(turn.comm) == [{"type": "outputs", **told, "data": bundle(reply)}]
+    turn.view.folded = False
+    turn.comm.handle_msg(
+        {"content": {"data": {"method": "custom", "content": {"type": "placed"}}}, "buffers": []}
+    )
+    assert turn.view.folded
+    turn.presentation.begin(reply)
+    assert placed(turn.comm)[-1]["data"] == {"text/plain": ""}
+
+
+def test_a_page_of_after_a_reload_is_told_that_the_view_has_retired(
+    outputs: Outputs, replies: dict[str, Reply]
+) -> None:
+    turn = Turn(replies["finished"])
+    for _ in range(2):
+        greets(turn.comm)
+    turn.end().presentation.settle(replies["finished"])
+    [told] = placed(turn.comm)
+    assert (told["retired"], told["data"]) == (True, bundle(replies["finished"]))
 
 
 def test_in_the_background_the_text_has_its_place_from_the_start(
@@ -364,6 +421,10 @@ def greets(sent: Any) -> None:
     sent.handle_msg({"content": {"data": hello}, "buffers": []})
 
 
+def placed(sent: Any) -> list[dict[str, Any]]:
+    return [content for content in sent.custom if content["type"] == "outputs"]
+
+
 def controls(sent: Any) -> list[dict[str, Any]]:
     return [message for message in sent.custom if message["type"] == "control"]
 
@@ -401,10 +462,7 @@ def test_of_an_answer_that_is_over_a_page_is_told_nothing(
 def test_a_reply_is_shown_anew_as_it_stands(outputs: Outputs, replies: dict[str, Reply]) -> None:
     show_text(replies["stopped"])
     [output] = outputs.now
-    assert output["data"] == {
-        "text/markdown": markdown(replies["stopped"]),
-        "text/plain": plain(replies["stopped"]),
-    }
+    assert output["data"] == bundle(replies["stopped"])
     assert output["metadata"] == figures(replies["stopped"])
 
 

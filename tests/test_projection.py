@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 from nbconvert.filters.markdown_mistune import markdown2html_mistune  # pyright: ignore[reportMissingTypeStubs]
 
 from jupyter_ssechat import demo
+from jupyter_ssechat.message import Source
 from jupyter_ssechat.projection import to_markdown
 
 MARKDOWN_IT = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
@@ -482,3 +483,48 @@ def test_many_different_runs_and_environments_take_linear_time() -> None:
 def test_the_bytes_of_an_answer_are_not_changed_by_its_thinking_or_note() -> None:
     arguments: dict[str, Any] = {"status_note": "Stopped."}
     assert to_markdown("a\n", "b", **arguments).split("\n\n")[1] == "a"
+
+
+# ---- sources ----
+
+
+def links(page: Page) -> list[str | None]:
+    return [attributes.get("href") for name, attributes in page.elements if name == "a"]
+
+
+def test_sources_are_a_list_of_links_below_how_it_ended() -> None:
+    found = [Source("SSE", "https://html.example/spec#sse"), Source("", "http://b.example/?a=1&copy=2")]
+    assert to_markdown("So.", status_note="Stopped.", sources=found) == (
+        "So.\n\n<em>Stopped.</em>\n\n**Sources**\n\n"
+        "1. [SSE](https://html.example/spec#sse)\n"
+        "2. [http&#58;&#47;&#47;b.example&#47;&#63;a&#61;1&#38;copy&#61;2](http://b.example/?a=1&amp;copy=2)"
+    )
+    for page in pages(to_markdown("So.", sources=found)):
+        assert links(page) == [one.url for one in found]
+        assert page.text.split() == ["So.", "Sources", "SSE", "http://b.example/?a=1&copy=2"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["javascript:alert(1)", "data:text/html,x", "//a.example/", "/a", "ftp://a.example/", "https://", ""],
+)
+def test_a_source_that_cannot_be_followed_safely_is_left_to_the_live_view(url: str) -> None:
+    assert to_markdown("So.", sources=[Source("x", url)]) == "So."
+
+
+@given(hostile, hostile)
+def test_a_hostile_source_is_one_link_and_its_title_only_text(title: str, path: str) -> None:
+    text = to_markdown("So.", sources=[Source(title, "https://a.example/" + path)])
+    assert_harmless(text)
+    assert "$" not in text and "\\" not in text and "@@" not in text
+    for page in pages(text):
+        assert len(links(page)) == text.count("](") <= 1
+        assert {name for name, _ in page.elements} <= {"p", "strong", "ol", "li", "a", "span"}
+
+
+@given(st.text())
+def test_a_title_shows_exactly_its_words(title: str) -> None:
+    shown = " ".join(re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", "", title.replace("\x00", "\ufffd")).split())
+    text = to_markdown("", sources=[Source(title, "https://a.example/")])
+    for page in pages(text):
+        assert " ".join(page.text.split()) == f"Sources {shown or 'https://a.example/'}"

@@ -307,6 +307,29 @@ def test_a_long_silence_is_told_as_stalled_until_something_is_heard(monkeypatch:
     assert seen.get("timing") == {"ttft": 0.0, "elapsed": 11.5}
 
 
+def test_the_time_it_took_is_that_of_all_its_legs_without_the_pause_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(module, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    held, seen = Pause(), Seen()
+    again = Pause()
+    more = Script([again, chunk(content=" two"), finish()])
+    with asked(Script([chunk(content="one"), held]), more, view=seen) as reply:
+        seen.until("response/content", "one")
+        now[0] += 4.0
+        reply.stop()
+        assert (reply.status, reply.elapsed) == ("stopped", 4.0)
+        now[0] += 60.0
+        reply.resume()
+        assert again.reached.wait(LONG)
+        now[0] += 2.5
+        assert reply.elapsed == 6.5
+        again.end()
+        assert (reply.wait().status, reply.elapsed) == ("finished", 6.5)
+        assert seen.get("timing")["elapsed"] == 6.5
+
+
 def test_while_it_is_taken_up_again_it_is_reconnecting() -> None:
     wait, again, seen = Pause(), Pause(), Seen()
 
@@ -318,6 +341,7 @@ def test_while_it_is_taken_up_again_it_is_reconnecting() -> None:
         reply = ask(gateway.url, view=seen, sleep=held)
         assert wait.reached.wait(LONG)
         assert (reply.phase, reply.status, reply.content) == ("reconnecting", "streaming", "half")
+        seen.until("phase", "reconnecting")
         wait.end()
         assert again.reached.wait(LONG)
         seen.until("phase", "answering")
@@ -651,33 +675,36 @@ def test_a_view_is_told_how_to_stop_this_stream_and_only_where_the_gateway_gives
     seen = Seen()
     granted: list[tuple[str, str, int]] = []
 
-    def granting(origin: str, session_id: str, message_id: int) -> str:
+    def granting(origin: str, session_id: str, message_id: int, then: Callable[[str], object]) -> None:
         granted.append((origin, session_id, message_id))
-        return "a token"
+        then("a token")
 
+    told: list[dict[str, Any]] = []
     with asked(Script([chunk(content="a"), Pause()]), view=seen, granting=granting) as reply:
         seen.until("response/content", "a")
-        grant = reply.grant("http://page")
+        reply.grant("http://page", told.append)
         reply.stop()
-    assert grant is not None and reply.session_id is not None
+    [grant] = told
+    assert reply.session_id is not None
     assert set(grant) == {"url", "token", "chat_session_id", "message_id", "stream_id"}
     assert (grant["token"], grant["message_id"], grant["stream_id"]) == ("a token", 2, reply.stream_id)
     assert granted == [("http://page", reply.session_id, 2)]
 
 
 def test_without_ids_or_tokens_a_view_is_told_nothing() -> None:
-    def granting(origin: str, session_id: str, message_id: int) -> str:
-        return "a token"
+    def granting(origin: str, session_id: str, message_id: int, then: Callable[[str], object]) -> None:
+        then("a token")
 
-    gate = Pause()
+    gate, told = Pause(), list[dict[str, Any]]()
     with Foreign(create=[gate]) as gateway:
         early = ask(gateway.url, granting=granting)
         gateway.until("create")
-        assert early.grant("http://page") is None
+        early.grant("http://page", told.append)
         early.stop()
         gate.end()
     with asked(answer("Hi")) as reply:
-        assert reply.wait(LONG).grant("http://page") is None
+        reply.wait(LONG).grant("http://page", told.append)
+    assert told == []
 
 
 # ---- the text as an iterator ----

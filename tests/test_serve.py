@@ -431,3 +431,12 @@ def half_a_request(server: Server) -> Iterator[None]:
 def wait_for_line(server: Server, word: str) -> None:
     assert server.process.stderr is not None
     assert any(word in line for line in server.process.stderr)
+
+
+def test_a_cassette_is_recorded_and_then_served_without_its_server(serve: Serve, tmp_path: Path) -> None:
+    cassette = str(tmp_path / "talk.jsonl")
+    with model_server(answer("Once ", "upon.")) as model:
+        live = serve("--upstream", model.url, "--model", "m", "--cassette", cassette).ask("hello")
+    again = serve("--cassette", cassette, "--record-mode", "none").ask("hello")
+    assert (live.content, live.status) == ("Once upon.", "finished")
+    assert again.to_dict() == live.to_dict()

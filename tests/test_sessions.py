@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_ssechat.errors import InvalidRequest, NotFound
-from jupyter_ssechat.gateway.bodies import Asking, Completion
-from jupyter_ssechat.gateway.sessions import TITLE_LENGTH, Record, Session
+from jupyter_ssechat.gateway.bodies import Asking, Completion, SavedMessage
+from jupyter_ssechat.gateway.sessions import TITLE_LENGTH, Record, Session, restored
 from jupyter_ssechat.gateway.stores.store import Entry, Position
 from jupyter_ssechat.message import finished
 from jupyter_ssechat.patches import Patch
@@ -128,6 +129,61 @@ def test_every_change_is_dated(session: Session) -> None:
     dates.append(session.updated_at)
     assert dates == sorted(set(dates))
     assert session.to_wire() == {"id": "s", "title": "one", "updated_at": dates[-1]}
+
+
+# ---- a saved conversation ----
+
+
+def saved(message_id: int, parent_id: int | None = None, **fields: Any) -> SavedMessage:
+    role = "USER" if message_id % 2 else "ASSISTANT"
+    return SavedMessage(**{"message_id": message_id, "parent_id": parent_id, "role": role, **fields})
+
+
+def put_back(*messages: SavedMessage) -> Session:
+    return restored(Session("r", Calendar()), messages)
+
+
+def test_a_saved_conversation_is_a_session_with_the_old_ids() -> None:
+    session = put_back(saved(1, content="one  two"), saved(4, 1, content="x"), saved(7, 4))
+    assert [(one.message_id, one.parent_id) for one in session.records.values()] == [
+        (1, None),
+        (4, 1),
+        (7, 4),
+    ]
+    assert session.title == "one two"
+    assert session.fork().add_prompt("next", 4).message_id == 8
+
+
+def test_a_saved_answer_has_every_field_of_an_answer_and_is_over(session: Session) -> None:
+    found = put_back(saved(1), saved(2, 1, content="x", model="m"))
+    fresh = answered(session, session.add_prompt("one", None))
+    assert set(found.get(2).to_wire()) == set(fresh.to_wire())
+    assert set(found.get(1).to_wire()) == set(session.get(1).to_wire())
+    assert (found.get(2).message.status, found.get(2).message.content) == ("finished", "x")
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (saved(1), r"chat_messages\[1\]\.message_id: message 1 stands there already"),
+        (saved(2, 9), r"chat_messages\[1\]\.parent_id: message 9 is not above"),
+        (saved(2, 2), r"chat_messages\[1\]\.parent_id: message 2 is not above"),
+        (saved(2), r"chat_messages\[1\]\.role: a prompt stands at the root"),
+        (saved(3, 1), r"chat_messages\[1\]\.role: a prompt stands at the root"),
+        (saved(2, 1, images=["ftp://x"]), r"chat_messages\[1\]\.images: number 1 is not an image"),
+    ],
+)
+def test_a_saved_message_without_a_place_is_refused(second: SavedMessage, said: str) -> None:
+    with pytest.raises(InvalidRequest, match=said):
+        put_back(saved(1), second)
+
+
+def test_a_saved_message_that_is_nested_too_deeply_is_refused() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(200):
+        deep = {"in": deep}
+    with pytest.raises(InvalidRequest, match="nested too deeply"):
+        put_back(saved(1, verbatim=[deep]))
 
 
 # ---- for a store ----

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from jupyter_ssechat.errors import Expired, InvalidRequest, NotFound
+from jupyter_ssechat.gateway.bodies import SavedMessage
 from jupyter_ssechat.gateway.sessions import Record, Session
 from jupyter_ssechat.gateway.stored_sessions import StoredSessions
 from jupyter_ssechat.gateway.stores import memory
@@ -97,6 +98,19 @@ def test_of_the_deleted_only_the_last_are_remembered(monkeypatch: pytest.MonkeyP
         return kinds
 
     assert run(test) == [NotFound, NotFound, Expired, Expired, Expired]
+
+
+def test_a_saved_conversation_is_a_session_with_the_old_ids_and_a_wrong_one_is_none() -> None:
+    async def test(found: StoredSessions) -> None:
+        messages = [SavedMessage(message_id=7, role="USER", content="one")]
+        session_id = (await found.restore(messages)).id
+        await found.change(session_id, says("two"))
+        assert list((await found.get(session_id)).records) == [7, 8]
+        with pytest.raises(InvalidRequest, match=r"chat_messages\[1\]"):
+            await found.restore(messages * 2)
+        assert [head.id for head in await found.all()] == [session_id]
+
+    run(test)
 
 
 def test_what_one_worker_changes_the_others_see() -> None:

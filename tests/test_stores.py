@@ -198,6 +198,18 @@ def test_rows_come_back_as_they_were_committed(case: Run) -> None:
     case(test)
 
 
+def test_the_numbers_of_messages_may_have_gaps(case: Run) -> None:
+    async def test(case: Case) -> None:
+        head = await case.session()
+        rows = [prompt(7), answer(2**53, running=False), prompt(3)]
+        await case.store.commit(Change(head, rows))
+        found = (await case.store.load(head.id)).rows
+        assert sorted(row.message_id for row in found) == [3, 7, 2**53]
+        await case.store.delete(head.id)
+
+    case(test)
+
+
 def test_only_what_has_changed_is_loaded_again(case: Run) -> None:
     async def test(case: Case) -> None:
         head = await case.session()

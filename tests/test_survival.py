@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -145,21 +146,75 @@ def test_an_answer_goes_on_after_the_browser_was_offline_for_a_while(lab: Lab) -
         assert re.findall(r"word(\d+)", notebook.shown(1)) == [str(number) for number in range(40)]
 
 
-LIVE = """['connecting', 'waiting', 'thinking', 'answering'].includes(
-  panel.content.widgets[1].node.querySelector('.ssechat-root')?.dataset.phase)"""
+STATE = """(({ node }) => [
+  node.querySelector('.ssechat-state')?.textContent,
+  [...node.querySelectorAll('button')].filter((each) => each.offsetParent).map((each) => each.innerText),
+])(panel.content.widgets[2])"""
 
 
-def test_a_kernel_restarted_in_mid_answer_leaves_the_text_and_no_word_that_it_goes_on(lab: Lab) -> None:
+@pytest.mark.parametrize(
+    ("classic", "how", "said"),
+    [
+        (False, "killed", "the kernel died and was restarted"),
+        (False, "restarted", "the kernel was restarted"),
+        (True, "restarted", "the kernel was restarted"),
+    ],
+)
+def test_a_kernel_that_goes_in_mid_answer_leaves_the_text_and_is_said_to_have_gone(
+    classic: bool, how: str, said: str, lab: Lab
+) -> None:
     with model_server(Script([chunk(content="as far as it came"), Pause()])) as server:
-        notebook = opened(lab, server, "%%chat\nWhat?")
-        notebook.start(1)
-        notebook.wait_for_text(1, "as far as it came")
-        notebook.js("context.restartKernel()")
-        assert server.left.wait(20)
-        notebook.wait_until(f"!({LIVE})", timeout=40)
-        assert notebook.shown(1).count("as far as it came") == 1
-        notebook.screenshot("survival-restarted")
+        setup = f"%load_ext jupyter_ssechat\n%chat use {server.url}"
+        notebook = lab.notebook([setup, "import os\nprint(os.getpid())", "%%chat\nWhat?"], classic=classic)
         notebook.run(0)
-        notebook.set_source(1, "1 + 1")
         notebook.run(1)
-        assert notebook.shown(1) == "2"
+        process = int(notebook.shown(1))
+        notebook.start(2)
+        notebook.wait_for_text(2, "as far as it came")
+        if how == "killed":
+            os.kill(process, signal.SIGKILL)
+        else:
+            notebook.js("(context.restartKernel(), 0)")
+        assert server.left.wait(20)
+        notebook.wait_for_text(2, f"Interrupted: {said}; run the cell again")
+        assert notebook.js(STATE)[1] == ["Raw", "Copy"]
+        assert notebook.shown(2).count("as far as it came") == 1
+        notebook.screenshot(f"survival-{how}{'-classic' * classic}")
+        notebook.wait_until("context.session.kernel.status === 'idle'")
+        notebook.set_source(2, "1 + 1")
+        notebook.run(2)
+        assert notebook.shown(2) == "2"
+
+
+STANDS = "cells.get(2).outputs.toJSON().some((each) => each.data['text/markdown'] === argument)"
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_page_reloaded_in_mid_answer_has_it_as_text_when_it_has_ended(keep: bool, lab: Lab) -> None:
+    begun, more = Pause(), Pause()
+    first = Script([chunk(content="One, "), begun, chunk(content="一."), finish()])
+    second = Script([chunk(content="Two, "), more, chunk(content="二."), finish()])
+    with model_server(first, second) as server:
+        notebook = opened(lab, server, f"%config ChatMagics.keep_view = {keep}", "%%chat --bg\nWhat?")
+        notebook.run(1)
+        notebook.run(2)
+        notebook.wait_for_text(2, "One,")
+        notebook.save()
+        notebook.reload()
+        notebook.wait_for_text(2, "One,")
+        begun.end()
+        notebook.wait_until(STANDS, "One, 一.")
+        notebook.wait_until("shown(2).split('One, 一.').length === 2")
+        views = "!!panel.content.widgets[2].node.querySelector('.ssechat-root')"
+        notebook.wait_until(f"{views} === argument", keep)
+        assert notebook.data(2, MARKDOWN) == ["One, 一."]
+        if keep:
+            notebook.press(2, "Regenerate")
+            notebook.wait_for_text(2, "Two,")
+            assert "One" not in notebook.shown(2)
+            more.end()
+            notebook.wait_until(STANDS, "Two, 二.")
+            notebook.wait_until("shown(2).split('Two, 二.').length === 2")
+            assert notebook.data(2, MARKDOWN) == ["Two, 二."]
+        notebook.screenshot(f"survival-reloaded{'-kept' * keep}")
+        assert notebook.errors == []

@@ -14,13 +14,16 @@ from comm.base_comm import BaseComm
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jupyter_ssechat import Chat
 from jupyter_ssechat.client import GatewayClient
 from jupyter_ssechat.consumer import shared_consumer
-from jupyter_ssechat.gateway.server import Gateway
+from jupyter_ssechat.gateway.server import Gateway, close_embedded
 from jupyter_ssechat.patches import Document, Patch
 from jupyter_ssechat.reply import Reply
 from jupyter_ssechat.upstream import Demo
 from jupyter_ssechat.widget import STATIC, ChatView
+
+from .servers import Pause, Script, answer, chunk, model_server
 
 LONG = 20.0
 CONTENT = "response/content"
@@ -422,3 +425,21 @@ def test_how_a_view_may_stop_by_itself_is_told_and_never_saved(view: ChatView, b
     browser.send({"type": "sync", "have": 0})
     for saved in (view.get_state(), browser.asks_state(), browser.custom("snapshot")):
         assert "a secret" not in json.dumps(saved, default=str)
+
+
+def test_without_callbacks_its_buttons_reach_the_reply_that_it_shows(
+    view: ChatView, browser: Browser
+) -> None:
+    pause = Pause()
+    with model_server(Script([chunk(content="One"), pause]), answer(" two")) as server:
+        browser.send({"type": "stop", "id": "early"})
+        browser.send({"type": "hello", "origin": "http://page.example"})
+        reply = Chat(server.url).send("count", view=view)
+        assert pause.reached.wait(LONG)
+        browser.send({"type": "stop", "id": "1"})
+        assert reply.wait(LONG).status == "stopped"
+        assert browser.custom("control")[0]["message_id"] == reply.message_id
+        browser.send({"type": "resume", "id": "2"})
+        assert (reply.wait(LONG).status, reply.content) == ("finished", "One two")
+    assert [ack["ok"] for ack in browser.custom("ack")] == [True, True, True]
+    close_embedded()

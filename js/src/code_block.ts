@@ -1,6 +1,7 @@
 /** Lines of code → a block with a bar; what is written stays where it is. */
 import { copy } from "./copy.ts";
 import { make, makeButton, write } from "./dom.ts";
+import { INSERT } from "./notebook.ts";
 
 /** So many lines are laid out together; earlier groups are left alone. */
 const LINES = 50;
@@ -10,7 +11,7 @@ const COPIED_FOR = 2_000;
 export class CodeBlock {
   readonly element: HTMLElement;
   readonly #code = make("code", "code-text");
-  #group: globalThis.Text | null = null;
+  #group: HTMLElement | null = null;
   #lines = 0;
 
   constructor(info: string) {
@@ -20,7 +21,7 @@ export class CodeBlock {
     const label = language ? `Code, ${language}` : "Code";
     pre.setAttribute("role", "group");
     pre.setAttribute("aria-label", label);
-    const bar = make("div", "code-bar", {}, name, copyButton(pre));
+    const bar = make("div", "code-bar", {}, name, ...buttonsOf(pre));
     this.element = make("div", "code", { "data-language": language }, bar, pre);
   }
 
@@ -28,7 +29,8 @@ export class CodeBlock {
     for (let rest = text; rest; ) {
       const group = this.#group ?? this.#openGroup();
       const end = this.#lineEnds(rest);
-      group.appendData(rest.slice(0, end));
+      // A text of its own: a browser shapes a text that grows anew from its beginning.
+      group.append(rest.slice(0, end));
       rest = rest.slice(end);
       if (this.#lines === LINES) this.#group = null;
     }
@@ -46,12 +48,10 @@ export class CodeBlock {
     return end;
   }
 
-  #openGroup(): globalThis.Text {
-    const text = document.createTextNode("");
-    this.#code.append(make("span", "code-group", {}, text));
-    this.#group = text;
+  #openGroup(): HTMLElement {
+    this.#group = this.#code.appendChild(make("span", "code-group"));
     this.#lines = 0;
-    return text;
+    return this.#group;
   }
 }
 
@@ -67,14 +67,34 @@ function languageOf(info: string): string {
   return info.trim().split(/\s/, 1)[0] ?? "";
 }
 
-function copyButton(pre: HTMLElement): HTMLButtonElement {
-  const button = makeButton("code-copy", async () => {
-    // The line end before the closing fence is the fence's own.
-    const done = await copy((pre.textContent ?? "").replace(/\n$/, ""));
-    write(button, done ? "Copied" : "Not copied");
-    setTimeout(() => write(button, "Copy"), COPIED_FOR);
+/** For a cell of its own, where the host allows that, and Copy. */
+function buttonsOf(pre: HTMLElement): HTMLButtonElement[] {
+  const insert = codeButton("insert", "Insert as cell", "Inserted", pre, (detail) => {
+    const wish = new CustomEvent(INSERT, { bubbles: true, cancelable: true, detail });
+    return !insert.dispatchEvent(wish);
   });
-  write(button, "Copy");
-  button.setAttribute("aria-label", "Copy the code");
+  insert.title = "Insert the code as a cell below this one";
+  return [insert, codeButton("copy", "Copy", "Copied", pre, copy)];
+}
+
+function codeButton(
+  name: string,
+  text: string,
+  done: string,
+  pre: HTMLElement,
+  act: (code: string) => boolean | Promise<boolean>,
+): HTMLButtonElement {
+  const button = makeButton(`code-button ssechat-code-${name}`, async () => {
+    // The line end before the closing fence is the fence's own.
+    const ok = await act((pre.textContent ?? "").replace(/\n$/, ""));
+    say(ok ? done : `Not ${done.toLowerCase()}`);
+    setTimeout(() => say(text), COPIED_FOR);
+  });
+  const say = (word: string) => {
+    write(button, word);
+    // Said aloud too when it changes; there is another Copy, of the whole answer.
+    button.setAttribute("aria-label", word === "Copy" ? "Copy the code" : word);
+  };
+  say(text);
   return button;
 }

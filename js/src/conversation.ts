@@ -10,6 +10,8 @@ import {
   type Turns,
 } from "./conversation_protocol.ts";
 import { loaderOfPage } from "./extras_loader.ts";
+import { KernelLink } from "./kernel_link.ts";
+import { Notebook, PendingOutputs } from "./notebook.ts";
 import { type Callback, readMessage } from "./protocol.ts";
 import { PATIENCE, Store } from "./store.ts";
 
@@ -56,6 +58,9 @@ export class Conversation {
   problem = "";
   /** Whether the kernel has not taken what was asked for, for a while. */
   waiting = false;
+  readonly kernel: KernelLink;
+  readonly notebook: Notebook;
+  readonly outputs: PendingOutputs;
   #have = 0;
   #answers = new Map<number, LiveAnswer>();
   #request: Request | null = null;
@@ -70,6 +75,12 @@ export class Conversation {
     private readonly stopRemotely?: RemoteStop,
   ) {
     const changed = () => this.#notify();
+    this.notebook = new Notebook(model.widget_manager);
+    this.outputs = new PendingOutputs(this.notebook, () => {});
+    this.kernel = new KernelLink(model.widget_manager, () => {
+      for (const answer of this.#answers.values()) this.#heed(answer);
+      changed();
+    });
     this.#handlers = [
       ["msg:custom", (value, buffers) => this.#receive(value, buffers)],
       ["change:conversation", () => this.#open()],
@@ -98,11 +109,11 @@ export class Conversation {
   }
 
   get busy(): boolean {
-    return this.model.get("busy") === true || this.running !== null;
+    return (this.model.get("busy") === true && !this.kernel.lost) || this.running !== null;
   }
 
   get disabled(): boolean {
-    return this.model.get("disabled") === true;
+    return this.model.get("disabled") === true || this.kernel.lost !== "";
   }
 
   get label(): string {
@@ -141,6 +152,7 @@ export class Conversation {
       live = answer.live;
     });
     this.#answers.set(number, answer);
+    if (this.kernel.lost || this.kernel.away) this.#heed(answer);
     return answer;
   }
 
@@ -170,10 +182,15 @@ export class Conversation {
   close(): void {
     for (const [name, handler] of this.#handlers) this.model.off(name, handler);
     this.#withdraw();
+    this.kernel.close();
     this.#alarms.busy?.();
     this.#alarms.gap?.();
     for (const answer of this.#answers.values()) answer.close();
     this.#listeners.clear();
+  }
+
+  #heed({ store }: LiveAnswer): void {
+    store.heed(this.kernel.lost, this.kernel.away);
   }
 
   #notify(): void {
@@ -187,7 +204,8 @@ export class Conversation {
 
   #receive(value: unknown, buffers: unknown): void {
     if (loaderOfPage().take(value, buffers) || !isObject(value)) return;
-    if (value["type"] === "turns") this.#follow(readTurns(value));
+    if (this.outputs.take(value)) this.#notify();
+    else if (value["type"] === "turns") this.#follow(readTurns(value));
     else if (value["type"] === "problem") {
       this.problem = String(value["message"] ?? "");
       this.#notify();

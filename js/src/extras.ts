@@ -51,10 +51,11 @@ hljs.configure({ __emitter: Emitter } as object);
 
 export const highlight: Extras["highlight"] = (code, language) => {
   if (!hljs.getLanguage(language)) return null;
-  const { _emitter } = hljs.highlight(code, { language, ignoreIllegals: true });
+  const { _emitter, _top } = hljs.highlight(code, { language, ignoreIllegals: true });
   const { root } = _emitter as unknown as Emitter;
   // Where it stumbles it ends early, and says nothing.
-  return root.textContent === code ? [...root.childNodes] : null;
+  if (root.textContent !== code) return null;
+  return { words: [...root.childNodes], open: _top !== undefined && "parent" in _top };
 };
 
 export const typeset: Extras["typeset"] = (tex, display) => {

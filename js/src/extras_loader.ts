@@ -1,9 +1,15 @@
 /** The kernel's copy of the heavy part → one module per page, asked for when it is first needed. */
 import { version } from "../package.json";
 
+/** Code in coloured words; `open` is whether its last one would go on, as a string that is not closed. */
+export interface Coloured {
+  readonly words: Node[];
+  readonly open: boolean;
+}
+
 export interface Extras {
-  /** The code in coloured words; null for a language it does not know. */
-  highlight(code: string, language: string): Node[] | null;
+  /** The code in colours; null for a language it does not know. */
+  highlight(code: string, language: string): Coloured | null;
   /** The formula as MathML; null for what cannot be read. */
   typeset(tex: string, display: boolean): Element | null;
 }

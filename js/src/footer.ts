@@ -15,18 +15,16 @@ export class Footer {
   readonly element: HTMLElement;
   readonly #figures = new Figures();
   readonly #show: HTMLButtonElement;
-  readonly #raw: HTMLButtonElement;
   readonly #copy: HTMLButtonElement;
   readonly #edit: HTMLButtonElement;
   readonly #again: HTMLButtonElement;
   #unfolded = false;
   #uncopied: (() => void) | null = null;
-  /** Whether the answer is shown as it was written. */
-  raw = false;
 
   constructor(
     private readonly session: Session,
     private readonly clock: Clock,
+    private readonly raw: HTMLButtonElement,
     edit: () => void,
     changed: Changed,
   ) {
@@ -34,16 +32,12 @@ export class Footer {
       this.#unfolded = !this.#unfolded;
       changed();
     });
-    this.#raw = quiet("raw", "Raw", "The Markdown as it was written", () => {
-      this.raw = !this.raw;
-      changed();
-    });
     this.#copy = quiet("copy", "Copy", "Copy the answer", () => this.#copyAnswer());
     this.#edit = quiet("edit", "Edit", "Edit the prompt and ask again", edit);
     this.#again = quiet("again", "Regenerate", "Answer the same prompt once more", () =>
       session.controls.press("regenerate"),
     );
-    const actions = [this.#show, this.#raw, this.#copy, this.#edit, this.#again];
+    const actions = [this.#show, this.raw, this.#copy, this.#edit, this.#again];
     const row = make("div", "actions", {}, ...actions);
     this.element = make("div", "footer", {}, this.#figures.element, row);
   }
@@ -56,13 +50,13 @@ export class Footer {
   show(moment: Moment): void {
     const { message, pending } = moment;
     const answered = hasText(message.content);
-    const again = message.status !== "streaming" && this.session.prompt !== "";
+    const { prompt, lost } = this.session;
+    const again = message.status !== "streaming" && prompt !== "" && !lost;
     if (!this.session.folded) this.#unfolded = false;
     this.#figures.show(moment);
     this.#show.hidden = !this.session.folded;
     this.#show.setAttribute("aria-expanded", String(this.#unfolded));
-    this.#raw.hidden = !answered || this.folded;
-    this.#raw.setAttribute("aria-pressed", String(this.raw));
+    this.raw.hidden = !answered || this.folded;
     this.#copy.hidden = !answered;
     this.#edit.hidden = this.#again.hidden = !again;
     this.#again.setAttribute("aria-disabled", String(pending === "regenerate"));

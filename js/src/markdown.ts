@@ -4,9 +4,17 @@ import { Boxes } from "./boxes.ts";
 import { cutOf, LONG } from "./cut.ts";
 import { make } from "./dom.ts";
 import { completed, undecidedFrom } from "./half.ts";
-import { morph, place } from "./morph.ts";
+import { direct, morph, place } from "./morph.ts";
 import { isLoose, itemParagraphs, nodesOf } from "./nodes.ts";
 import { isClosedFence, OpenFence } from "./open_fence.ts";
+import {
+  drawApart,
+  dropBegun,
+  type OpenPart,
+  prefixOf,
+  TOGETHER,
+  withoutBegun,
+} from "./open_part.ts";
 import {
   blocksOf,
   noReferences,
@@ -18,24 +26,6 @@ import {
 
 /** So much text is looked at in one go. */
 const SLICE = 8_000;
-/** Stands where the sealed beginning of a block stood, so that the rest is read as its rest. */
-const BEGUN = "x";
-
-/** A block whose first children are sealed. */
-interface OpenPart {
-  readonly kind: "list" | "paragraph";
-  readonly element: HTMLElement;
-  /** Stands before the rest of the block when it is parsed. */
-  readonly prefix: string;
-  /** The last child that is sealed, and the text they all were made from. */
-  kept: Node | null;
-  source: string;
-  /** Of a list: whether its items stand apart, and whether one has a paragraph to show it. */
-  apart: boolean;
-  paragraphs: boolean;
-}
-
-const TOGETHER = { apart: false, paragraphs: false };
 
 interface Waiting {
   readonly source: string;
@@ -140,9 +130,10 @@ export class Markdown {
     const at = count && rest ? offsetOf(lines, rest.first) : 0;
     const inside =
       rest && blocks.length === count + 1 && this.#sealInside(rest, tokens, lines, references);
-    if (!inside && !count) this.#tried = text.length;
-    if (!inside && count) this.#cut(at);
-    return inside || count > 0 || text.length < this.#wholeLines();
+    if (inside) return true;
+    this.#cut(at);
+    this.#tried = text.length - at;
+    return this.#tried < this.#wholeLines();
   }
 
   /** The tokens of the tail, or of a beginning of it. */
@@ -229,6 +220,7 @@ export class Markdown {
 
   /** Put the last part of a block behind those that are sealed. */
   #join(open: OpenPart, fresh: HTMLElement, own: Token[]): HTMLElement {
+    if (open.direction === "auto") direct(open.element, fresh);
     morph(open.element, open.kept, [...fresh.childNodes]);
     if (open.kind === "list") drawApart(open, own);
     return open.element;
@@ -305,10 +297,15 @@ export class Markdown {
     const fresh = this.#nodeOf(own, (known?.source ?? "") + source, begun);
     const nodes = [...fresh.childNodes];
     const open = known ?? this.#begin(kind, fresh, own);
+    if (open.direction === "auto") {
+      direct(open.element, fresh);
+      open.direction = fresh.dir || "auto";
+    }
+    const asks = own.some(asksForMore);
     for (const node of nodes) {
       const at = open.kept ? open.kept.nextSibling : open.element.firstChild;
       open.kept = place(open.element, at, node);
-      if (open.kept instanceof HTMLElement) this.finish(open.kept, false);
+      if (asks && open.kept instanceof HTMLElement) this.finish(open.kept, false);
     }
     open.source += source;
     this.#open = open;
@@ -408,6 +405,7 @@ export class Markdown {
   /** Whether all of the tail is one paragraph. */
   #isParagraph(): boolean {
     if (this.#open && !this.#isPart("paragraph")) return false;
+    if (this.#open && !this.#tail.includes("\n")) return true;
     const blocks = topBlocks(this.#parse(this.#tail, noReferences()));
     return blocks.length === 1 && blocks[0]?.type === "paragraph";
   }
@@ -423,41 +421,4 @@ function offsetOf(lines: readonly string[], line: number): number {
   let offset = 0;
   for (let index = 0; index < line; index++) offset += (lines[index] ?? "").length + 1;
   return offset;
-}
-
-/** Take the word away that stood for the beginning of a paragraph. */
-function dropBegun(tokens: readonly Token[]): void {
-  const children = tokens[1]?.children;
-  const first = children?.[0];
-  if (!first) return;
-  first.content = first.content.slice(BEGUN.length);
-  if (!first.content) children.shift();
-}
-
-/** What makes the rest of a block be read as its rest. */
-function prefixOf(first: Token | undefined): string {
-  if (first?.type === "paragraph_open") return BEGUN;
-  const number = first?.type === "ordered_list_open" ? "1" : "";
-  // So far in that no item can stand within this one.
-  return `${number}${first?.markup}    ${BEGUN}\n`;
-}
-
-/** A list without the item that stood for its beginning; it knows whether its items stand apart. */
-function withoutBegun(tokens: readonly Token[]): Token[] {
-  const [list] = tokens;
-  if (list) list.meta = { apart: isLoose(tokens, 0) };
-  for (const { map } of tokens) {
-    if (!map) continue;
-    map[0] = Math.max(0, map[0] - 1);
-    map[1] -= 1;
-  }
-  const end = tokens.findIndex(({ type, level }) => type === "list_item_close" && level === 1);
-  return [...tokens.slice(0, 1), ...tokens.slice(end + 1)];
-}
-
-/** Set a list's items apart, or together, by all of its items. */
-function drawApart(open: OpenPart, tokens: readonly Token[]): void {
-  const paragraphs = open.paragraphs || itemParagraphs(tokens, 0).length > 0;
-  const apart = open.apart || isLoose(tokens, 0);
-  open.element.classList.toggle("ssechat-loose", apart && paragraphs);
 }

@@ -90,6 +90,8 @@ function halfFormula(state: StateInline, silent: boolean): boolean {
 function blockRule(state: StateBlock, start: number, end: number, silent: boolean): boolean {
   const lines: string[] = [];
   if ((state.sCount[start] ?? 0) - state.blkIndent >= 4) return false;
+  const begin = (state.bMarks[start] ?? 0) + (state.tShift[start] ?? 0);
+  if (!DISPLAYED[state.src.slice(begin, begin + 2)]) return false;
   for (let line = start; line < end && !state.isEmpty(line); line++) {
     if (line > start && (state.sCount[line] ?? 0) < state.blkIndent) return false;
     lines.push(state.getLines(line, line + 1, state.blkIndent, false).trim());

@@ -44,10 +44,13 @@ const ANSWERS = new Set(["RESPONSE", "TEMPLATE_RESPONSE"]);
 export class Message {
   readonly #document: Document;
   readonly #trait: string;
+  readonly #lost: string;
 
-  constructor(document: Document, trait: string) {
+  /** `lost` says why nothing more can come of it; "" while something can. */
+  constructor(document: Document, trait: string, lost = "") {
     this.#document = document;
     this.#trait = trait;
+    this.#lost = lost;
   }
 
   /** The leaves whose texts, one after the other, are the thinking. */
@@ -80,6 +83,15 @@ export class Message {
    * but a last patch may arrive before the trait that goes with it.
    */
   get status(): Status {
+    return this.#cutOff ? "interrupted" : this.#told;
+  }
+
+  /** Whether it streamed when its kernel went. */
+  get #cutOff(): boolean {
+    return this.#lost !== "" && this.#told === "streaming";
+  }
+
+  get #told(): Status {
     const word = this.#string("response/status");
     // The end is the status leaving WIP, also for a word nobody knows yet.
     const wire = word ? (WIRE[word] ?? "failed") : "streaming";
@@ -112,6 +124,7 @@ export class Message {
   }
 
   get error(): string | null {
+    if (this.#cutOff) return this.#lost;
     return this.#string("response/error/message") || this.#string("response/error");
   }
 

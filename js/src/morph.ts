@@ -33,6 +33,7 @@ function grown(standing: Node, fresh: Node): boolean {
   }
   if (!(standing instanceof Element && fresh instanceof Element)) return false;
   if (standing.nodeName !== fresh.nodeName || !sameAttributes(standing, fresh)) return false;
+  direct(standing, fresh);
   // A formula that is typeset is told by its source.
   if (!standing.hasAttribute("data-tex")) morph(standing, null, [...fresh.childNodes]);
   return true;
@@ -50,6 +51,14 @@ function sameAttributes(one: Element, other: Element): boolean {
   const names = one.getAttributeNames();
   return (
     names.length === other.getAttributeNames().length &&
-    names.every((name) => one.getAttribute(name) === other.getAttribute(name))
+    names.every((name) => name === "dir" || one.getAttribute(name) === other.getAttribute(name))
   );
+}
+
+/** A block without a letter yet may find its direction later. */
+export function direct(standing: Element, fresh: Element): void {
+  const direction = fresh.getAttribute("dir");
+  if (direction && direction !== standing.getAttribute("dir")) {
+    standing.setAttribute("dir", direction);
+  }
 }

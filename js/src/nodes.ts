@@ -1,5 +1,6 @@
 /** Tokens → elements, each made by hand: no text of the model is ever read as HTML. */
 import { codeBlock } from "./code_block.ts";
+import { directionOf } from "./direction.ts";
 import { make } from "./dom.ts";
 import { pictureOffer } from "./image.ts";
 import { mayFollow } from "./links.ts";
@@ -34,12 +35,11 @@ const TASK = /^\[([ xX])\](?=[ \t\n])/;
 
 /** All blocks of these tokens, in order, at the top. */
 export function nodesOf(tokens: readonly Token[]): HTMLElement[] {
-  const root = document.createElement("div");
-  const open: HTMLElement[] = [root];
+  const root: HTMLElement = document.createElement("div");
+  let parent = root;
   for (const [index, token] of tokens.entries()) {
-    const parent = open[open.length - 1] ?? root;
-    if (token.nesting > 0) open.push(parent.appendChild(container(token, tokens, index, parent)));
-    else if (token.nesting < 0) open.pop();
+    if (token.nesting > 0) parent = parent.appendChild(container(token, tokens, index, parent));
+    else if (token.nesting < 0) parent = parent.parentElement ?? root;
     else leaf(token, parent);
   }
   return [...root.children] as HTMLElement[];
@@ -59,8 +59,8 @@ function container(
   if (token.type === "th_open" || token.type === "td_open") return cell(token);
   const element =
     token.type === "ordered_list_open" ? numbered(token) : made(CONTAINERS[token.type] ?? "div");
-  if (token.type.endsWith("_list_open")) {
-    element.classList.toggle("ssechat-loose", isLoose(tokens, index));
+  if (token.type.endsWith("_list_open") && isLoose(tokens, index)) {
+    element.classList.add("ssechat-loose");
   }
   return element;
 }
@@ -101,6 +101,7 @@ export function isLoose(tokens: readonly Token[], index: number): boolean {
 function leaf(token: Token, parent: HTMLElement): void {
   switch (token.type) {
     case "inline":
+      direct(token, parent);
       writeInline(token.children ?? [], withTask(token, parent));
       break;
     case "fence":
@@ -122,6 +123,18 @@ function leaf(token: Token, parent: HTMLElement): void {
   }
 }
 
+/** Settle where the innermost block begins that has a direction, unless a letter before has. */
+function direct(token: Token, parent: HTMLElement): void {
+  const block = parent.closest<HTMLElement>("[dir]");
+  if (block?.dir !== "auto") return;
+  const direction = directionOf(lettersOf(token.children ?? []));
+  if (direction) block.dir = direction;
+}
+
+/** The words that tell the direction; a formula does not. */
+const lettersOf = (tokens: readonly Token[]): string =>
+  tokens.map(({ type, content }) => (type === "formula" ? "" : content)).join("");
+
 /** Put the box of a task before the text; returns where the text goes. */
 function withTask(token: Token, parent: HTMLElement): HTMLElement {
   const item = parent.parentElement;
@@ -140,12 +153,11 @@ function withTask(token: Token, parent: HTMLElement): HTMLElement {
 
 /** Write inline tokens at the end of an element. */
 export function writeInline(tokens: readonly Token[], root: HTMLElement): void {
-  const open: HTMLElement[] = [root];
+  let parent = root;
   for (const token of tokens) {
-    const parent = open[open.length - 1] ?? root;
-    if (token.nesting > 0) open.push(parent.appendChild(mark(token)));
-    else if (token.nesting < 0) open.pop();
-    else parent.append(inlineNode(token));
+    if (token.nesting > 0) parent = parent.appendChild(mark(token));
+    else if (token.nesting < 0) parent = parent.parentElement ?? root;
+    else if (token.content || token.type !== "text") parent.append(inlineNode(token));
   }
 }
 
@@ -154,13 +166,10 @@ function mark(token: Token): HTMLElement {
   const href = `${token.attrGet("href") ?? ""}`;
   // The parser has refused all others; this door stands for itself.
   if (!mayFollow(href)) return make("span", "md");
+  const link = make("a", "link", { href, target: "_blank", rel: "noopener noreferrer nofollow" });
   const title = token.attrGet("title");
-  return make("a", "link", {
-    href,
-    target: "_blank",
-    rel: "noopener noreferrer nofollow",
-    ...(title === null ? {} : { title: `${title}` }),
-  });
+  if (title !== null) link.title = `${title}`;
+  return link;
 }
 
 function inlineNode(token: Token): Node | string {

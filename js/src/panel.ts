@@ -3,10 +3,14 @@ import type { Clock } from "./clock.ts";
 import type { Conversation } from "./conversation.ts";
 import type { Turn } from "./conversation_protocol.ts";
 import { make, write } from "./dom.ts";
+import { offerCells } from "./notebook.ts";
 import { AnswerView } from "./panel_answer.ts";
 import { Composer } from "./panel_composer.ts";
 import { PromptView } from "./panel_prompt.ts";
 import { Scroll } from "./panel_scroll.ts";
+
+/** What cannot be done yet is tried again after so long, in milliseconds. */
+const TICK = 250;
 
 interface TurnView {
   readonly element: HTMLElement;
@@ -30,6 +34,7 @@ export class Panel {
   #shown: readonly Turn[] | null = null;
   #rests = true;
   #frame: (() => void) | null = null;
+  #tick: (() => void) | null = null;
 
   constructor(
     private readonly conversation: Conversation,
@@ -41,6 +46,7 @@ export class Panel {
       () => this.#scroll.toEnd(),
     );
     this.element.append(this.#scroll.element, this.#problem, this.#composer.element);
+    offerCells(this.element, conversation.notebook);
     this.element.addEventListener("keydown", (event) => this.#escape(event));
     this.#leave = conversation.subscribe(() => this.#schedule());
     this.#draw();
@@ -55,6 +61,7 @@ export class Panel {
   close(): void {
     this.#leave();
     this.#frame?.();
+    this.#tick?.();
     this.#scroll.close();
     for (const turn of this.#turns) turn.answer.close();
     this.element.remove();
@@ -76,6 +83,9 @@ export class Panel {
     write(this.#problem, problem);
     this.#problem.hidden = !problem;
     this.#composer.show();
+    this.#tick?.();
+    const again = this.conversation.outputs.write(this.element);
+    this.#tick = again ? this.clock.after(TICK, () => this.#schedule()) : null;
   }
 
   /** Typing a draft changes nothing of the turns. */

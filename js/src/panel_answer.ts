@@ -1,4 +1,5 @@
 /** One answer of a conversation → its thinking, its text, its state and what can be done with it. */
+import { AnswerText } from "./answer_text.ts";
 import type { Clock } from "./clock.ts";
 import type { Conversation, LiveAnswer } from "./conversation.ts";
 import type { Turn } from "./conversation_protocol.ts";
@@ -7,8 +8,8 @@ import { make, makeButton, write } from "./dom.ts";
 import { hasText, joined } from "./message.ts";
 import { Switcher } from "./panel_switcher.ts";
 import { PartsView } from "./parts_view.ts";
-import { Figures, type Moment, phaseAt, StatusLine } from "./status.ts";
-import { Answer, ThinkingPanel } from "./transcript.ts";
+import { Figures, type Moment, momentOf, StatusLine } from "./status.ts";
+import { ThinkingPanel } from "./transcript.ts";
 
 /** Clocks that run are looked at so often, in milliseconds. */
 const TICK = 250;
@@ -23,7 +24,7 @@ export class AnswerView {
   readonly #thinking = new ThinkingPanel();
   readonly #steps = new PartsView();
   readonly #replaced = make("div", "replaced", {}, REPLACED);
-  readonly #text: Answer;
+  readonly #text: AnswerText;
   readonly #calls = new PartsView();
   readonly #status = new StatusLine();
   readonly #figures = new Figures();
@@ -50,7 +51,7 @@ export class AnswerView {
     this.#version = version;
     this.number = number;
     this.#answer = conversation.answer(number);
-    this.#text = new Answer(clock);
+    this.#text = new AnswerText(clock, () => this.#draw());
     this.#switcher = new Switcher("answer", (step) => {
       if (conversation.rests) conversation.ask("switch", { kind: "answer", number, step });
     });
@@ -89,8 +90,8 @@ export class AnswerView {
   }
 
   #build(): HTMLElement {
-    const buttons = [this.#switcher.element, this.#copy, this.#again, this.#stop, this.#resume];
-    const row = make("div", "row", {}, ...buttons);
+    const buttons = [this.#text.button, this.#copy, this.#again, this.#stop, this.#resume];
+    const row = make("div", "row", {}, this.#switcher.element, ...buttons);
     const foot = make("div", "foot", {}, this.#status.element, this.#figures.element, row);
     const body = make(
       "div",
@@ -99,7 +100,7 @@ export class AnswerView {
       this.#thinking.element,
       this.#steps.element,
       this.#replaced,
-      this.#text.element,
+      ...this.#text.elements,
       this.#calls.element,
     );
     const attributes = { "aria-label": "Answer" };
@@ -131,18 +132,7 @@ export class AnswerView {
   }
 
   #moment(): Moment {
-    const { store, controls } = this.#answer;
-    const now = this.clock.now();
-    const silence = now - store.lastChange;
-    const { message } = store;
-    const phase = phaseAt(message, silence);
-    return {
-      message,
-      phase,
-      pending: controls.pending,
-      silence,
-      elapsed: store.timing.elapsed(now),
-    };
+    return momentOf(this.#answer, this.clock.now(), "");
   }
 
   #drawTexts({ message, phase }: Moment): void {
@@ -153,7 +143,6 @@ export class AnswerView {
     const seconds = this.#answer.store.timing.thinking(message, this.clock.now());
     this.#thinking.show(thinking, thinks, !answered, seconds);
     this.#text.show(content, !live);
-    this.#text.element.hidden = !answered;
     this.#replaced.hidden = !message.replaced;
     this.#steps.show(message.steps);
     this.#calls.show(message.calls);

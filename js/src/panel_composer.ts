@@ -2,10 +2,13 @@
 import type { Conversation } from "./conversation.ts";
 import { make, makeButton, write } from "./dom.ts";
 import { Draft } from "./panel_draft.ts";
+import { capital } from "./status.ts";
 
 const RESTS = "Enter sends, Shift+Enter breaks the line";
 const BUSY = "Esc stops the answer; Enter sends when it has ended";
 const HELD = "Not sent yet: the answer is still coming. Esc stops it.";
+const AWAY = "No connection to the kernel: it takes this when it is back";
+const ANEW = "run the cell that shows this panel to begin anew";
 const WAITS = "The kernel is busy: it takes this when it is free";
 
 export class Composer {
@@ -54,7 +57,7 @@ export class Composer {
   }
 
   show(): void {
-    const { busy, disabled, pending, waiting, draft, placeholder } = this.conversation;
+    const { busy, disabled, pending, waiting, draft, placeholder, kernel } = this.conversation;
     const hadFocus = [this.#send, this.#stop].some((one) => one === document.activeElement);
     const area = this.#draft.element;
     this.#draft.text = draft;
@@ -68,10 +71,11 @@ export class Composer {
     this.#stop.setAttribute("aria-disabled", String(stopping));
     if (hadFocus) (busy ? this.#stop : this.#send).focus({ preventScroll: true });
     if (!busy) this.#held = false;
-    const urgent = waiting ? WAITS : this.#held ? HELD : "";
+    const waits = waiting ? (kernel.away ? AWAY : WAITS) : this.#held ? HELD : "";
+    const urgent = kernel.lost ? `${capital(kernel.lost)}; ${ANEW}` : waits;
     write(this.#hint, urgent || (busy ? BUSY : RESTS));
     write(this.#spoken, urgent);
-    this.#hint.hidden = disabled;
+    this.#hint.hidden = disabled && !urgent;
     this.#hint.classList.toggle("ssechat-held", urgent !== "");
   }
 

@@ -1,12 +1,11 @@
 /** Code and formulas that stand as they were written → coloured and typeset, a little in each frame. */
 import type { Clock } from "./clock.ts";
+import { Colouring } from "./colouring.ts";
 import { type Extras, type ExtrasLoader, loaderOfPage } from "./extras_loader.ts";
 import type { Finish } from "./markdown.ts";
 
 /** So long it works in one frame, in milliseconds. */
 const AT_A_TIME = 6;
-/** Code that is longer stays in one colour, since it could not be coloured within a frame. */
-const LONGEST_CODE = 12_000;
 /** A block in which text is selected is left alone for so long. */
 const LATER = 1_000;
 /** So many formulas are kept to be shown again at once. */
@@ -14,6 +13,8 @@ const KEPT = 500;
 
 export class Polish {
   readonly #waiting = new Set<HTMLElement>();
+  /** Blocks of code that are coloured in part. */
+  readonly #begun = new WeakMap<HTMLElement, Colouring>();
   readonly #failed = new WeakSet<HTMLElement>();
   readonly #typeset = new Map<string, Element>();
   #next: (() => void) | null = null;
@@ -60,14 +61,17 @@ export class Polish {
     this.#next = null;
     const { extras } = this.loader;
     if (!extras) return;
-    const began = this.clock.now();
+    const end = this.clock.now() + AT_A_TIME;
+    const late = () => this.clock.now() >= end;
     for (const element of this.#waiting) {
-      if (isSelected(element)) continue;
-      this.#waiting.delete(element);
-      if (element.parentNode) this.#do(element, extras);
-      if (this.clock.now() - began >= AT_A_TIME) break;
+      while (!isSelected(element)) {
+        const done = !element.parentNode || this.#step(element, extras);
+        if (done) this.#waiting.delete(element);
+        if (done || late()) break;
+      }
+      if (late()) break;
     }
-    if (this.#waiting.size > 0) this.#goOn(this.clock.now() - began >= AT_A_TIME);
+    if (this.#waiting.size > 0) this.#goOn(late());
   }
 
   #goOn(soon: boolean): void {
@@ -75,9 +79,15 @@ export class Polish {
     this.#next = soon ? this.clock.frame(run) : this.clock.after(LATER, run);
   }
 
-  #do(element: HTMLElement, extras: Extras): void {
-    if (element.classList.contains("ssechat-code")) colour(element, extras);
-    else if (!this.#isDone(element)) this.#typesetOne(element, extras);
+  /** Do a part of what an element asks for; true when that was all. */
+  #step(element: HTMLElement, extras: Extras): boolean {
+    if (!element.classList.contains("ssechat-code")) {
+      if (!this.#isDone(element)) this.#typesetOne(element, extras);
+      return true;
+    }
+    const colouring = this.#begun.get(element) ?? new Colouring(element);
+    this.#begun.set(element, colouring);
+    return colouring.step(extras);
   }
 
   #typesetOne(formula: HTMLElement, extras: Extras): void {
@@ -108,16 +118,7 @@ function within(element: HTMLElement, selector: string): HTMLElement[] {
 }
 
 function isColourable(code: HTMLElement): boolean {
-  if (!code.dataset["language"]) return false;
-  const length = code.querySelector(".ssechat-code-text")?.textContent?.length ?? 0;
-  return length > 0 && length <= LONGEST_CODE;
-}
-
-function colour(block: HTMLElement, { highlight }: Extras): void {
-  const code = block.querySelector(".ssechat-code-text");
-  const words = highlight(code?.textContent ?? "", block.dataset["language"] ?? "");
-  block.dataset["coloured"] = String(words !== null);
-  if (words) code?.replaceChildren(...words);
+  return !!code.dataset["language"] && code.querySelector(".ssechat-code-group") !== null;
 }
 
 /** Whether the reader has selected something in it. */

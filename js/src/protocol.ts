@@ -48,6 +48,7 @@ export type ToKernel =
   | { readonly type: "hello"; readonly origin: string }
   | { readonly type: "sync"; readonly have: number }
   | { readonly type: "extras" }
+  | { readonly type: "placed" }
   | { readonly type: Action; readonly id: string; readonly prompt?: string };
 
 /** Custom messages come with the binary parts they have. */
@@ -59,6 +60,8 @@ export interface Model {
   on(name: string, callback: Callback): void;
   off(name: string, callback: Callback): void;
   send(message: ToKernel): void;
+  /** The host's own; what it is differs from host to host. */
+  readonly widget_manager?: unknown;
 }
 
 type Loose = Record<string, unknown>;

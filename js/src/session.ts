@@ -2,12 +2,17 @@
 import type { Clock } from "./clock.ts";
 import { Controls, type RemoteStop } from "./controls.ts";
 import { loaderOfPage } from "./extras_loader.ts";
+import { KernelLink } from "./kernel_link.ts";
+import { Notebook, PendingOutputs } from "./notebook.ts";
 import { type Callback, type Model, readMessage, readSnapshot, type ToKernel } from "./protocol.ts";
 import { Store } from "./store.ts";
 
 export class Session {
   readonly store: Store;
   readonly controls: Controls;
+  readonly kernel: KernelLink;
+  readonly notebook: Notebook;
+  readonly outputs: PendingOutputs;
   readonly #handlers: [string, Callback][];
   readonly #withdraw: () => void;
 
@@ -19,6 +24,11 @@ export class Session {
     const send = (message: ToKernel) => this.#send(message);
     this.store = new Store(clock, (have) => send({ type: "sync", have }));
     this.controls = new Controls(clock, send, () => this.store.notify(), stopRemotely);
+    this.notebook = new Notebook(model.widget_manager);
+    this.outputs = new PendingOutputs(this.notebook, () => send({ type: "placed" }));
+    this.kernel = new KernelLink(model.widget_manager, () =>
+      this.store.heed(this.lost, this.kernel.away),
+    );
     this.#handlers = [
       ["msg:custom", (value, buffers) => this.#receive(value, buffers)],
       ["change:snapshot", () => this.#open()],
@@ -37,6 +47,11 @@ export class Session {
     if (this.store.message.status === "streaming") send({ type: "sync", have: this.store.have });
   }
 
+  /** What has become of the kernel, and what to do about it; "" while it is there. */
+  get lost(): string {
+    return this.kernel.lost && `${this.kernel.lost}; run the cell again`;
+  }
+
   get folded(): boolean {
     return this.model.get("folded") === true;
   }
@@ -53,6 +68,7 @@ export class Session {
   close(): void {
     for (const [name, handler] of this.#handlers) this.model.off(name, handler);
     this.#withdraw();
+    this.kernel.close();
     this.controls.close();
     this.store.close();
   }
@@ -64,6 +80,7 @@ export class Session {
 
   #receive(value: unknown, buffers: unknown): void {
     if (loaderOfPage().take(value, buffers)) return;
+    if (this.outputs.take(value)) this.store.notify();
     const message = readMessage(value);
     if (!message) return;
     if (message.type === "patches") this.store.patch(message.seq, message.patches);

@@ -1,7 +1,9 @@
 /** Message and clock → the status line, its announcement, and the figures below the answer. */
+import type { Controls } from "./controls.ts";
 import { make, write } from "./dom.ts";
-import type { Message, Phase } from "./message.ts";
+import { hasText, type Message, type Phase } from "./message.ts";
 import type { Action } from "./protocol.ts";
+import type { Store } from "./store.ts";
 import { clockText, spanText } from "./timing.ts";
 
 /** An answer that says nothing for so long is called stalled. */
@@ -32,6 +34,8 @@ const PENDING: Record<Action, string> = {
   regenerate: "Asking again…",
   edit: "Asking the edited prompt…",
 };
+const UNTOLD = "the answer is not complete";
+const AWAY = "No connection to the kernel; what it says comes when it is back…";
 const CLOCKED = new Set<Phase>(["connecting", "waiting", "answering", "reconnecting"]);
 
 export interface Moment {
@@ -42,28 +46,48 @@ export interface Moment {
   readonly silence: number;
   /** Seconds since the request. */
   readonly elapsed: number | null;
+  /** Whether the kernel is out of reach for now. */
+  readonly away: boolean;
+  /** What has become of the kernel, where that takes something from a reader; else "". */
+  readonly lost: string;
+}
+
+/** What an answer and its controls tell at this moment. */
+export function momentOf(
+  { store, controls }: { readonly store: Store; readonly controls: Controls },
+  now: number,
+  lost: string,
+): Moment {
+  const { message, away, timing } = store;
+  const silence = now - store.lastChange;
+  const phase = phaseAt(message, silence, away);
+  const elapsed = timing.elapsed(now);
+  return { message, phase, pending: controls.pending, silence, elapsed, away, lost };
 }
 
 /** The kernel's phase, or `stalled` when text was coming and has not for a while. */
-export function phaseAt(message: Message, silence: number): Phase {
+export function phaseAt(message: Message, silence: number, away: boolean): Phase {
   const { phase } = message;
+  if (away && message.status === "streaming") return "reconnecting";
   const flows = phase === "thinking" || phase === "answering";
   return flows && silence >= STALLED_AFTER ? "stalled" : phase;
 }
 
 /** What is announced: the state in words, without anything that runs. */
-export function stateText({ message, phase, pending }: Moment): string {
+export function stateText({ message, phase, pending, away }: Moment): string {
+  if (away && message.status === "streaming") return AWAY;
   if (pending) return PENDING[pending];
-  if (message.cut) {
-    return "Cut off at the token limit";
-  }
-  if (message.notice) return message.notice;
-  const told = phase === "failed" || phase === "interrupted" ? message.error : null;
-  return told ? `${WORDS[phase]}: ${told}` : WORDS[phase];
+  if (message.cut) return "Cut off at the token limit";
+  if (message.notice) return capital(message.notice);
+  if (phase === "interrupted") return `${WORDS[phase]}: ${message.error ?? UNTOLD}`;
+  const empty = !hasText(message.content) && message.calls.length === 0;
+  if (phase === "finished" && empty) return "Finished, but the answer is empty";
+  return phase === "failed" && message.error ? `${WORDS[phase]}: ${message.error}` : WORDS[phase];
 }
 
 /** What runs beside it; "" when nothing does. */
-export function clockBeside({ phase, silence, elapsed }: Moment): string {
+export function clockBeside({ message, phase, silence, elapsed, lost }: Moment): string {
+  if (lost && message.error !== lost) return lost;
   if (phase === "stalled") return `nothing for ${clockText(silence / 1000)}`;
   return CLOCKED.has(phase) && elapsed !== null && elapsed >= 1 ? clockText(elapsed) : "";
 }
@@ -84,11 +108,13 @@ export function figures({ message, elapsed }: Moment): [string, string][] {
     "speed after the first token",
   );
   add(ttft === null ? null : `first token ${spanText(ttft)}`, "time to the first token");
-  add(over && elapsed !== null ? `total ${spanText(elapsed)}` : null, "time in all");
+  const measured = over && elapsed !== null && elapsed >= (ttft ?? 0);
+  add(measured ? `total ${spanText(elapsed)}` : null, "time in all");
   add(CONTINUED[message.continuation ?? ""] ?? null, "how the answer went on");
   return list;
 }
 
+export const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
 const count = (tokens: number) => tokens.toLocaleString("en-US");
 
 function speed(tokens: number | null, ttft: number | null, elapsed: number | null): string | null {

@@ -30,6 +30,9 @@ export class Store {
   #alarm: { readonly needed: boolean; readonly cancel: () => void } | null = null;
   #listeners = new Set<() => void>();
   #trait = "";
+  #lost = "";
+  /** Whether the line to the kernel is down for now. */
+  away = false;
   /** Null until an `end` could be checked, then whether the texts were those of the kernel. */
   verified: boolean | null = null;
   /** When something new was last seen, by the clock. */
@@ -48,7 +51,7 @@ export class Store {
   }
 
   get message(): Message {
-    return new Message(this.#document, this.#trait);
+    return new Message(this.#document, this.#trait, this.#lost);
   }
 
   /** Call the listener after every change; returns the way out. */
@@ -88,6 +91,15 @@ export class Store {
     if (trait !== this.#trait) this.lastChange = this.clock.now();
     this.#trait = trait;
     this.#settle(this.#have, false);
+  }
+
+  /** Take what is known of the kernel: why nothing more can come from it, and whether it is out of reach. */
+  heed(lost: string, away: boolean): void {
+    const back = this.away && !away;
+    this.#lost = lost;
+    this.away = away;
+    this.#settle(this.#have, false);
+    if (back && this.message.status === "streaming") this.ask(this.#have);
   }
 
   close(): void {
@@ -143,7 +155,7 @@ export class Store {
   #listen(advanced: boolean): void {
     const gap = this.#parked.size > 0 || (this.#end !== null && this.#end.seq > this.#have);
     const needed = gap || this.#doubt;
-    if (!needed && this.message.status !== "streaming") this.#rest();
+    if (this.#lost || (!needed && this.message.status !== "streaming")) this.#rest();
     else if (advanced || this.#alarm?.needed !== needed) {
       this.#wake(needed ? PATIENCE : SILENCE, needed);
     }

@@ -37,7 +37,9 @@ export class Timing {
       this.#began = now - elapsed * 1000;
       this.#ended = live ? null : now;
     } else if (again) {
-      this.#began = now;
+      // An answer that goes on counts from where it stood.
+      const stands = hasText(message.thinking) || hasText(message.content);
+      this.#began = now - (stands ? (elapsed ?? 0) * 1000 : 0);
       this.#ended = null;
     } else if (!live) this.#ended ??= now;
     this.#measured = elapsed;

@@ -113,6 +113,8 @@ export class Answer {
   constructor(private readonly clock: Clock) {
     this.#polish = new Polish(clock);
     this.element = make("div", "answer", log("Answer"));
+    // Its blocks have one each, and a browser would look for this one at each change in them.
+    this.element.removeAttribute("dir");
     this.#markdown = new Markdown(this.element, this.#polish.finish);
   }
 

@@ -1,14 +1,15 @@
 /** One session → one view of it; everything is drawn in animation frames. */
+import { AnswerText } from "./answer_text.ts";
 import type { Clock } from "./clock.ts";
 import { make, makeButton, write } from "./dom.ts";
 import { Footer } from "./footer.ts";
-import { hasText, type Message } from "./message.ts";
+import { hasText } from "./message.ts";
+import { offerCells } from "./notebook.ts";
 import { PartsView } from "./parts_view.ts";
-import type { Text } from "./patches.ts";
 import { PromptEditor } from "./prompt_editor.ts";
 import type { Session } from "./session.ts";
-import { type Moment, phaseAt, StatusLine } from "./status.ts";
-import { Answer, ThinkingPanel, Transcript } from "./transcript.ts";
+import { type Moment, momentOf, StatusLine } from "./status.ts";
+import { ThinkingPanel } from "./transcript.ts";
 
 /** Clocks that run are looked at so often, in milliseconds. */
 const TICK = 250;
@@ -23,8 +24,7 @@ export class View {
   readonly #thinking = new ThinkingPanel();
   readonly #steps = new PartsView();
   readonly #replaced = make("div", "replaced");
-  readonly #answer: Answer;
-  readonly #raw = new Transcript("raw-text", "Answer as it was written");
+  readonly #answer: AnswerText;
   readonly #calls = new PartsView();
   readonly #body: HTMLElement;
   readonly #editor: PromptEditor;
@@ -38,20 +38,25 @@ export class View {
     private readonly session: Session,
     private readonly clock: Clock,
   ) {
-    this.#answer = new Answer(clock);
+    this.#answer = new AnswerText(clock, () => this.#draw());
     this.#stop = makeButton("stop", () => session.controls.press("stop"));
     this.#resume = makeButton("resume", () => session.controls.press("resume"));
     const bar = make("div", "bar", {}, this.#status.element, this.#stop, this.#resume);
     write(this.#replaced, REPLACED);
-    const texts = [this.#thinking, this.#steps, this.#answer, this.#calls].map(
-      (one) => one.element,
+    this.#body = make(
+      "div",
+      "body",
+      {},
+      this.#thinking.element,
+      this.#steps.element,
+      this.#replaced,
+      ...this.#answer.elements,
+      this.#calls.element,
     );
-    this.#body = make("div", "body", {}, ...texts);
-    this.#answer.element.before(this.#replaced);
-    this.#answer.element.after(this.#raw.element);
     this.#footer = new Footer(
       session,
       clock,
+      this.#answer.button,
       () => this.#editor.open(session.prompt),
       () => this.#draw(),
     );
@@ -59,6 +64,7 @@ export class View {
       (prompt) => session.controls.press("edit", prompt),
       () => this.#footer.focusEdit(),
     );
+    offerCells(this.element, session.notebook);
     const rows = [this.#body, this.#footer.element, this.#editor.element];
     this.element.append(bar, this.#problem, ...rows);
     this.#leave = session.store.subscribe(() => {
@@ -91,10 +97,12 @@ export class View {
     this.#drawFrame(moment);
     this.#status.show(moment);
     this.#drawButtons(moment);
-    this.#footer.show(moment);
     this.#drawBody(moment);
+    this.#footer.show(moment);
+    this.#drawFolded();
     this.#keepFocus(focused);
-    this.#keepTime(moment.message);
+    const again = this.session.outputs.write(this.element);
+    this.#keepTime(again || moment.message.status === "streaming");
   }
 
   /** Where what had the focus has gone, the first button that is left has it. */
@@ -105,13 +113,9 @@ export class View {
   }
 
   #moment(): Moment {
-    const { store, controls } = this.session;
-    const now = this.clock.now();
-    const silence = now - store.lastChange;
-    const { message } = store;
-    const phase = phaseAt(message, silence);
-    const elapsed = store.timing.elapsed(now);
-    return { message, phase, pending: controls.pending, silence, elapsed };
+    const { session } = this;
+    const whole = session.store.message.status === "finished" && !session.prompt;
+    return momentOf(session, this.clock.now(), whole ? "" : session.lost);
   }
 
   #drawFrame({ message, phase }: Moment): void {
@@ -131,7 +135,7 @@ export class View {
     const cut = message.cut;
     const again = cut || ["stopped", "interrupted", "failed"].includes(message.status);
     this.#stop.hidden = !live;
-    this.#resume.hidden = live || !again;
+    this.#resume.hidden = live || !again || this.session.lost !== "";
     label(this.#stop, "Stop", "Stop the answer", pending === "stop");
     label(
       this.#resume,
@@ -152,28 +156,21 @@ export class View {
       message.status === "streaming" && !answered && (phase === "thinking" || hasText(thinking));
     const seconds = this.session.store.timing.thinking(message, this.clock.now());
     this.#thinking.show(thinking, thinks, !answered, seconds);
-    this.#drawAnswer(content, message.status !== "streaming");
+    this.#answer.show(content, message.status !== "streaming");
     this.#replaced.hidden = !message.replaced;
     this.#steps.show(message.steps);
     this.#calls.show(message.calls);
+  }
+
+  #drawFolded(): void {
     const shown = [...this.#body.children].some((child) => !(child as HTMLElement).hidden);
     this.#body.hidden = !shown || this.#footer.folded;
     this.element.dataset["folded"] = String(this.#footer.folded);
   }
 
-  #drawAnswer(content: Text[], over: boolean): void {
-    const { raw } = this.#footer;
-    if (raw) this.#raw.show(content);
-    else this.#answer.show(content, over);
-    this.#answer.element.hidden = raw || !hasText(content);
-    this.#raw.element.hidden = !raw || !hasText(content);
-  }
-
-  #keepTime(message: Message): void {
+  #keepTime(again: boolean): void {
     this.#tick?.();
-    this.#tick = null;
-    if (message.status !== "streaming") return;
-    this.#tick = this.clock.after(TICK, () => this.#schedule());
+    this.#tick = again ? this.clock.after(TICK, () => this.#schedule()) : null;
   }
 }
 

@@ -3,6 +3,7 @@ import { browserClock, type Clock } from "./clock.ts";
 import type { RemoteStop } from "./controls.ts";
 import { Conversation } from "./conversation.ts";
 import type { PanelModel } from "./conversation_protocol.ts";
+import type { KernelLink } from "./kernel_link.ts";
 import { Panel } from "./panel.ts";
 import type { Model } from "./protocol.ts";
 import { Session } from "./session.ts";
@@ -24,6 +25,7 @@ export interface Widget {
 
 /** What all views of one model share. */
 interface Shared {
+  readonly kernel: KernelLink;
   show(): { readonly element: HTMLElement; close(): void };
   close(): void;
 }
@@ -32,10 +34,12 @@ interface Shared {
 function share(model: Model, clock: Clock, stopRemotely?: RemoteStop): Shared {
   if (model.get("kind") === "panel") {
     const conversation = new Conversation(model as PanelModel, clock, stopRemotely);
-    return { show: () => new Panel(conversation, clock), close: () => conversation.close() };
+    const show = () => new Panel(conversation, clock);
+    return { kernel: conversation.kernel, show, close: () => conversation.close() };
   }
   const session = new Session(model, clock, stopRemotely);
-  return { show: () => new View(session, clock), close: () => session.close() };
+  const show = () => new View(session, clock);
+  return { kernel: session.kernel, show, close: () => session.close() };
 }
 
 /**
@@ -68,7 +72,11 @@ export default function widget(clock: Clock = browserClock, stopRemotely?: Remot
       const session = shared ?? share(model, clock, stopRemotely);
       const view = session.show();
       el.append(view.element);
+      const heed = () => session.kernel.heed(el);
+      heed();
+      model.on("comm_live_update", heed);
       return onceOver(signal, () => {
+        model.off("comm_live_update", heed);
         view.close();
         if (!shared) session.close();
       });

@@ -18,7 +18,7 @@ const CODES: [string, string][] = [
 describe("code", () => {
   it.each(CODES)("in %s keeps every character, and some are coloured", (language, code) => {
     const root = document.createElement("code");
-    root.append(...(highlight(code, language) ?? []));
+    root.append(...(highlight(code, language)?.words ?? []));
     expect(root.textContent).toBe(code);
     expect(root.querySelector("[class^=ssechat-hl-]")).not.toBeNull();
     expect([...root.querySelectorAll("*")].every(({ nodeName }) => nodeName === "SPAN")).toBe(true);

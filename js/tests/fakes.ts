@@ -93,6 +93,11 @@ export class FakeModel implements Model {
     this.#emit(`change:${name}`, undefined);
   }
 
+  /** An event of the host's, without more. */
+  tell(event: string): void {
+    this.#emit(event, undefined);
+  }
+
   /** A custom message of the kernel. */
   deliver(message: unknown): void {
     this.#emit("msg:custom", message);

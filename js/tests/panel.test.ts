@@ -380,3 +380,40 @@ it("leaves nothing behind when it is closed", () => {
   clock.paint();
   expect([el.children.length, model.listeners, clock.idle]).toEqual([0, 0, true]);
 });
+
+describe("a panel whose kernel is gone", () => {
+  it("keeps the conversation, says what to do, and takes no more questions", () => {
+    open({ conversation: { seq: 1, turns: [ended(1, "one", "Hi")] }, busy: true });
+    tell(2, 1, turn(3, "two"));
+    batch(4, 1, say("as far as"));
+    el.classList.add("jupyter-widgets-disconnected");
+    model.tell("comm_live_update");
+    clock.paint();
+    expect(texts("state")).toEqual(["Finished", "Interrupted: the kernel is gone"]);
+    expect(one("hint").textContent).toBe(
+      "The kernel is gone; run the cell that shows this panel to begin anew",
+    );
+    expect([isVisible(one("hint")), box().disabled, isOff(one("send"))]).toEqual([
+      true,
+      true,
+      true,
+    ]);
+    expect(all("stop").some(isVisible)).toBe(false);
+    expect([...all("again"), ...all("edit")].every(isOff)).toBe(true);
+    expect(all("answer").map((answer) => answer.textContent)).toEqual(["Hi", "as far as"]);
+  });
+});
+
+describe("an answer of a panel", () => {
+  it("is shown as it was written, and as Markdown again", () => {
+    open({ conversation: { seq: 1, turns: [ended(1, "one", "**Hi**")] } });
+    const [answer, raw] = [one("answer"), one("raw-text")];
+    const shown = () => [answer, raw].map(isVisible);
+    expect([shown(), answer.textContent]).toEqual([[true, false], "Hi"]);
+    one("raw").click();
+    expect([shown(), raw.textContent]).toEqual([[false, true], "**Hi**"]);
+    expect(one("raw").getAttribute("aria-pressed")).toBe("true");
+    one("raw").click();
+    expect(shown()).toEqual([true, false]);
+  });
+});

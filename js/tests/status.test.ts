@@ -12,14 +12,16 @@ import {
 } from "../src/status.ts";
 
 function moment(document: JsonObject, more: Partial<Moment> & { trait?: string } = {}): Moment {
-  const { trait = "", silence = 0, ...rest } = more;
-  const message = new Message(new Document(document), trait);
+  const { trait = "", silence = 0, away = false, lost = "", ...rest } = more;
+  const message = new Message(new Document(document), trait, lost);
   return {
     message,
-    phase: phaseAt(message, silence),
+    phase: phaseAt(message, silence, away),
     pending: null,
     silence,
     elapsed: null,
+    away,
+    lost,
     ...rest,
   };
 }
@@ -47,12 +49,38 @@ describe("the status line reads", () => {
     ["Stopped", { response: { status: "INCOMPLETE", notice: "busy" } }, {}],
     ["Stopping…", { phase: "answering" }, { pending: "stop" }],
     ["Resuming…", { response: { status: "INCOMPLETE" } }, { pending: "resume" }],
+    [
+      "No connection to the kernel; what it says comes when it is back… 9 s",
+      { phase: "answering" },
+      { elapsed: 9, away: true },
+    ],
+    [
+      "Interrupted: the kernel died",
+      { phase: "answering" },
+      { elapsed: 9, lost: "the kernel died" },
+    ],
+    [
+      "Stopped the kernel died",
+      { response: { status: "INCOMPLETE" } },
+      { lost: "the kernel died" },
+    ],
+    ["Stopped", { response: { status: "INCOMPLETE" } }, { away: true }],
     ["Stopped", { response: { status: "INCOMPLETE" } }, { elapsed: 9 }],
-    ["Interrupted", { response: { status: "WIP" } }, { trait: "interrupted" }],
+    [
+      "Interrupted: the answer is not complete",
+      { response: { status: "WIP" } },
+      { trait: "interrupted" },
+    ],
     ["Failed: no room", { response: { status: "FAILED", error: { message: "no room" } } }, {}],
     ["Failed", { response: { status: "TIMEOUT" } }, {}],
     ["Withdrawn by the content filter", { response: { status: "CONTENT_FILTER" } }, {}],
-    ["Finished", { response: { status: "FINISHED", finish_reason: "stop" } }, { elapsed: 9 }],
+    ["Finished", { response: { status: "FINISHED", content: "x" } }, { elapsed: 9 }],
+    ["Finished, but the answer is empty", { response: { status: "FINISHED", content: "" } }, {}],
+    [
+      "The model server answered 429; trying again in 2 s",
+      { response: { notice: "the model server answered 429; trying again in 2 s" } },
+      {},
+    ],
     [
       "Cut off at the token limit",
       { response: { status: "FINISHED", finish_reason: "length" } },

@@ -42,7 +42,14 @@ describe("the clock of an answer", () => {
     expect(watch([0, DONE]).elapsed(1)).toBeNull();
   });
 
-  it("begins anew when the answer is resumed", () => {
+  it("goes on from where it stood when the answer is resumed", () => {
+    const stopped = { status: "INCOMPLETE", content: "as far as it came" };
+    const resumed = { ...stopped, ...WIP };
+    const ended: JsonObject = { elapsed: 4 };
+    expect(watch([0, WIP], [4, stopped, ended], [60, resumed, ended]).elapsed(62)).toBe(6);
+  });
+
+  it("begins anew with another answer", () => {
     const ended: JsonObject = { elapsed: 4 };
     expect(
       watch([0, WIP], [4, { status: "INCOMPLETE" }, ended], [60, WIP, ended]).elapsed(62),

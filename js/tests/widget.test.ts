@@ -89,6 +89,46 @@ describe("a model that is opened", () => {
   });
 });
 
+describe("an answer whose kernel is gone", () => {
+  const disconnect = (el: HTMLElement) => {
+    el.classList.add("jupyter-widgets-disconnected");
+    model.tell("comm_live_update");
+    clock.paint();
+  };
+
+  it("is interrupted, keeps its text, and offers nothing that needs a kernel", () => {
+    const { el, find, root } = render();
+    batch(1, say("as far as it came"), set("phase", "answering"));
+    disconnect(el);
+    expect(root.dataset["status"]).toBe("interrupted");
+    expect(find("state").textContent).toBe("Interrupted: the kernel is gone; run the cell again");
+    expect(find("answer").textContent).toBe("as far as it came");
+    expect([find("stop"), find("resume")].map(visible)).toEqual([false, false]);
+    expect(visible(find("copy"))).toBe(true);
+    expect(clock.idle).toBe(true);
+  });
+
+  it("says so beside an end that leaves something to be done, not beside a whole answer", () => {
+    const told = (status: string, prompt: string) => {
+      open({ snapshot: standing({ status: "WIP", content: "x" }), status, prompt });
+      const { el, find } = render();
+      disconnect(el);
+      const buttons = ["resume", "edit", "again"].map((name) => visible(find(name)));
+      return [find("seen").textContent, ...buttons];
+    };
+    const clause = "the kernel is gone; run the cell again";
+    expect(told("stopped", "")).toEqual([`Stopped${clause}`, false, false, false]);
+    expect(told("finished", "What?")).toEqual([`Finished${clause}`, false, false, false]);
+    expect(told("finished", "")).toEqual(["Finished", false, false, false]);
+  });
+
+  it("listens to its host no more when it is closed", () => {
+    const before = model.listeners;
+    render().clean();
+    expect(model.listeners).toBe(before);
+  });
+});
+
 describe("an answer as it streams", () => {
   it("is drawn once per frame, however many batches came", () => {
     const { find } = render();

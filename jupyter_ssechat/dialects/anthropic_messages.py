@@ -11,6 +11,7 @@ from ..errors import BadInput
 from ..message import CONTENT, THINKING, failed, filtered, finished
 from ..patches import Patch
 from ..request import Request
+from ..response_format import FIELD, closed, in_words, schema_in, without_field
 from ..sse import ServerSentEvent
 from ..wire_json import as_list, as_object, as_text, dumps, excerpt, is_list, is_object, loads
 from .dialect import Abilities, Call, Dialect, Manners
@@ -78,7 +79,8 @@ class AnthropicMessages(Dialect):
         Raises BadInput when there is nothing to ask, for images that are no addresses, and for an effort
         that is unknown or has no room below the limit.
         """
-        body: dict[str, Any] = {"messages": _messages(request), "stream": True}
+        request, format = _with_format(request)
+        body: dict[str, Any] = {"messages": _messages(request), "stream": True, **format}
         if request.model:
             body["model"] = request.model
         if request.system:
@@ -88,7 +90,8 @@ class AnthropicMessages(Dialect):
         if stop := options.pop("stop", None):
             options["stop_sequences"] = [stop] if isinstance(stop, str) else stop
         if "thinking" not in options:
-            body.update(_thinking(request, effort, manners))
+            for name, value in _thinking(request, effort, manners).items():
+                body[name] = {**as_object(body.get(name)), **as_object(value)} if is_object(value) else value
         put_options(body, replace(request, thinking=True, options=options), manners)
         budget = as_object(body.get("thinking")).get("budget_tokens")
         body.setdefault("max_tokens", MAX_TOKENS + (budget if isinstance(budget, int) else 0))
@@ -294,6 +297,19 @@ def _thinking(request: Request, effort: object, manners: Manners) -> dict[str, A
     return {
         "thinking": {"type": "enabled", "budget_tokens": _budget(effort, request.options.get("max_tokens"))}
     }
+
+
+def _with_format(request: Request) -> tuple[Request, dict[str, Any]]:
+    """The request without its format, and the fields for it: this wire takes closed schemas, and no bounds.
+
+    All else is put into words.
+    """
+    if FIELD not in request.options:
+        return request, {}
+    schema = closed(schema_in(request) or {}, bounded=False)
+    if schema is None:
+        return in_words(request), {}
+    return without_field(request), {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
 
 
 def _version(model: str) -> tuple[int, int] | None:

@@ -15,6 +15,8 @@ from ..sse import ServerSentEvent
 
 Prefill = Literal["", "trailing", "prefix", "partial", "continue_final_message"]
 """How a server is told that the last turn is the beginning of its answer; "" where it cannot be told."""
+Json = Literal["schema", "object", ""]
+"""What a server can hold its answer to: a JSON Schema, JSON of any kind, or nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +36,7 @@ class Manners:
 
     `thinking_off` are the fields that turn thinking off, `effort` is the path of fields where the effort goes,
     `max_tokens` is what the limit is called, `key_header` where the key goes if not where the wire has it;
-    `asks_usage` whether usage comes only when it is asked for.
+    `asks_usage` whether usage comes only when it is asked for, `json` what it can hold its answer to.
     """
 
     thinking_off: Mapping[str, Any] = field(default_factory=lambda: {"reasoning_effort": "none"})
@@ -43,6 +45,7 @@ class Manners:
     max_tokens: str = "max_tokens"
     key_header: str = ""
     asks_usage: bool = True
+    json: Json = "schema"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,4 +189,4 @@ def refuse_images(name: str, request: Request) -> None:
         )
 
 
-__all__ = ["Abilities", "Call", "Dialect", "Manners", "Prefill", "refuse_images"]
+__all__ = ["Abilities", "Call", "Dialect", "Json", "Manners", "Prefill", "refuse_images"]

@@ -8,6 +8,7 @@ from ..errors import InvalidData
 from ..message import SILENT, failed, filtered, finished
 from ..patches import Patch
 from ..request import Request, Turn
+from ..response_format import as_any_json, in_words
 from ..sse import ServerSentEvent
 from ..wire_json import as_list, as_object, as_text, dumps, excerpt, is_list, is_object, loads
 from .dialect import Abilities, Call, Dialect, Manners
@@ -52,6 +53,8 @@ class OpenAIChat(Dialect):
     @classmethod
     def ask(cls, endpoint: str, request: Request, manners: Manners) -> Call:
         """Ask for chunks, and for their usage."""
+        if manners.json != "schema":
+            request = as_any_json(request) if manners.json == "object" else in_words(request)
         body: dict[str, Any] = {"messages": _messages(request, manners), "stream": True}
         if request.model:
             body["model"] = request.model

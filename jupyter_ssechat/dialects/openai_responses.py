@@ -7,6 +7,7 @@ stream can be had again after any event, and it ends by a call. All others end w
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -14,6 +15,7 @@ from ..errors import BadInput
 from ..message import failed, filtered, finished, stopped
 from ..patches import Patch
 from ..request import Request, Turn
+from ..response_format import FIELD, without_field
 from ..sse import ServerSentEvent
 from ..wire_json import as_list, as_object, as_text, dumps, loads
 from .dialect import Abilities, Call, Dialect, Manners
@@ -87,7 +89,7 @@ class OpenAIResponses(Dialect):
             body["model"] = request.model
         if request.system:
             body["instructions"] = request.system
-        put_options(body, request, manners)
+        put_options(body, _with_format(request), manners)
         return Call(url=endpoint, body=body)
 
     @classmethod
@@ -446,6 +448,17 @@ def _place(fields: dict[str, Any]) -> str:
 def _number(value: object) -> int:
     """A number from 0 up; -1 for all else."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else -1
+
+
+def _with_format(request: Request) -> Request:
+    """The request with its format where this wire has it: in ``text``, and not in an object of its own."""
+    wanted = as_object(request.options.get(FIELD))
+    request = without_field(request)
+    if not wanted:
+        return request
+    schema = as_object(wanted.get("json_schema"))
+    text = {**as_object(request.options.get("text")), "format": {"type": wanted.get("type"), **schema}}
+    return replace(request, options={**request.options, "text": text})
 
 
 def _resumption(endpoint: str, id: object, seq: object) -> Call | None:

@@ -14,6 +14,7 @@ from ..errors import InvalidData, UpstreamError
 from ..message import SILENT, failed, filtered, finished, stopped
 from ..patches import Patch, Text
 from ..request import Request
+from ..response_format import in_words
 from ..sse import ServerSentEvent
 from ..wire_json import as_object, as_text, dumps, excerpt, loads
 from .dialect import Abilities, Call, Dialect, Manners, refuse_images
@@ -63,6 +64,7 @@ class PlainContent(Dialect):
     def ask(cls, endpoint: str, request: Request, manners: Manners) -> Call:
         """Ask by GET; in two steps where the address ends in ``/init``, or the message is too long for one."""
         refuse_images(cls.name, request)
+        request = in_words(request)
         fields: dict[str, Any] = {"message": request.transcript}
         if request.model:
             fields["model"] = request.model

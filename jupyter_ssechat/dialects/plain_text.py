@@ -8,6 +8,7 @@ from ..errors import InvalidData
 from ..message import SILENT, failed, finished
 from ..patches import Patch
 from ..request import Request
+from ..response_format import in_words
 from ..sse import ServerSentEvent
 from ..wire_json import as_object, excerpt, loads
 from .dialect import Abilities, Call, Dialect, Manners, refuse_images
@@ -36,6 +37,7 @@ class PlainText(Dialect):
         ``message``; what one of them wants besides can be named as an option.
         """
         refuse_images(cls.name, request)
+        request = in_words(request)
         fields: dict[str, Any] = {"message": request.transcript}
         if request.model:
             fields["model"] = request.model

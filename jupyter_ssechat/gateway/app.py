@@ -17,6 +17,7 @@ from .conversations import Conversations
 from .envelope import envelope_response, refusal, refuse
 from .metrics import Metrics
 from .openai_api import OpenAIAPI
+from .own_api import OwnAPI
 from .patch_api import PatchAPI
 from .plain_api import PlainAPI
 from .settings import Settings
@@ -35,6 +36,7 @@ def create_app(
             Route(HEALTH, _health, methods=["GET"]),
             Route("/metrics", _figures_of(metrics), methods=["GET"]),
             *PatchAPI(conversations, settings.keep_alive).routes(),
+            *OwnAPI(conversations, access, assignable=settings.assignable).routes(),
             *PlainAPI(conversations, settings).routes(),
             *OpenAIAPI(conversations, settings).routes(),
         ],

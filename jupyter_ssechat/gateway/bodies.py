@@ -12,12 +12,16 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from ..errors import InvalidRequest
+from ..upstream_spec import UpstreamSpec
 from .audience import Action
 
 MAX_IMAGES = 20
 MAX_IMAGE_BYTES = 20 * 2**20
 
+MAX_MESSAGES = 10_000
+
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=sys.float_info.max)]
+MessageId = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 Body = TypeVar("Body")
 
 
@@ -36,6 +40,21 @@ class OfMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     chat_session_id: str
     message_id: int
+
+
+class Grant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a page at `origin` may do by itself: stop and resume this one answer."""
+
+    chat_session_id: str
+    message_id: int
+    origin: str
+
+
+class Assigned(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who answers in a session from now on."""
+
+    chat_session_id: str
+    upstream: UpstreamSpec
 
 
 class StopStream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -100,6 +119,54 @@ class Continue(Asking, frozen=True, forbid_unknown_fields=True, kw_only=True):
     fallback_to_resume: bool = False
 
 
+class SavedError(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why an answer of a saved conversation failed."""
+
+    type: str
+    message: str
+
+
+class SavedMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """A message of a saved conversation, in the words of `history_messages`; an answer in it has ended.
+
+    `verbatim` are the messages of chat completions that it stands for, where its other fields do not say all of
+    them; `upstream` is what the server that gave the answer calls it.
+    """
+
+    message_id: MessageId
+    parent_id: MessageId | None = None
+    role: Literal["USER", "ASSISTANT"]
+    content: str = ""
+    thinking_content: str | None = None
+    thinking_elapsed_secs: Seconds | None = None
+    thinking_enabled: bool = False
+    fragments: list[dict[str, Any]] | None = None
+    search_results: list[Any] | None = None
+    status: Literal[
+        "FINISHED", "INCOMPLETE", "CONTENT_FILTER", "CONTEXT_LENGTH_EXCEEDED", "TIMEOUT", "FAILED"
+    ] = "FINISHED"
+    finish_reason: str | None = None
+    error: SavedError | None = None
+    usage: dict[str, Any] | None = None
+    accumulated_token_usage: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
+    model: str = ""
+    images: list[str] | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    upstream: dict[str, Any] | None = None
+    verbatim: list[dict[str, Any]] | None = None
+    inserted_at: Seconds | None = None
+
+    def to_wire(self) -> dict[str, Any]:
+        """The fields that say something; always how it ended."""
+        return {**msgspec.to_builtins(self), "status": self.status}
+
+
+class ImportedSession(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A saved conversation, all branches, each message after its parent."""
+
+    chat_messages: Annotated[list[SavedMessage], msgspec.Meta(max_length=MAX_MESSAGES)]
+
+
 class PlainMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A message for a stream that a browser reads."""
 
@@ -118,7 +185,7 @@ def read(raw: bytes, kind: type[Body]) -> Body:
         raise _invalid("a number in the body is out of bounds", "body") from None
     except RecursionError:
         raise _invalid("the body is nested too deeply", "body") from None
-    return _as_body(data, kind)
+    return as_body(data, kind)
 
 
 def _finite(text: str) -> float:
@@ -128,20 +195,21 @@ def _finite(text: str) -> float:
     return number
 
 
-def _as_body(data: object, kind: type[Body]) -> Body:
+def as_body(data: object, kind: type[Body]) -> Body:
+    """Take JSON values as `kind`; InvalidRequest names the field that is wrong."""
     try:
         return msgspec.convert(data, kind, strict=True)
     except msgspec.ValidationError as error:
         raise _invalid(str(error), _field(str(error))) from None
 
 
-def checked_images(addresses: list[str]) -> list[str]:
+def checked_images(addresses: list[str], field: str = "images") -> list[str]:
     """The addresses of images, each ``data:image/…;base64,…`` or http(s); InvalidRequest names one that is neither."""
     if len(addresses) > MAX_IMAGES:
-        raise _invalid(f"{len(addresses)} of them; expected at most {MAX_IMAGES}", "images")
+        raise _invalid(f"{len(addresses)} of them; expected at most {MAX_IMAGES}", field)
     for number, address in enumerate(addresses, 1):
         if fault := _image_fault(address):
-            raise _invalid(f"number {number} {fault}", "images")
+            raise _invalid(f"number {number} {fault}", field)
     return addresses
 
 
@@ -197,4 +265,4 @@ class ChatCompletion(msgspec.Struct, frozen=True, kw_only=True):
 def read_with_fields(raw: bytes, kind: type[Body]) -> tuple[Body, dict[str, Any]]:
     """Read a request body as `kind`, and all of its fields as they were sent."""
     fields = read(raw, dict[str, Any])
-    return _as_body(fields, kind), fields
+    return as_body(fields, kind), fields

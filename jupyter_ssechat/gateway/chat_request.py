@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import InvalidRequest
-from ..request import Request, Turn
-from ..wire_json import as_list, as_object, as_text
+from ..openai_messages import text_of, turn_of
+from ..request import Request
+from ..wire_json import as_list, as_object
 from .bodies import ChatCompletion
 
 OURS = {"messages", "model", "stream", "stream_options", "n"}
@@ -34,35 +35,13 @@ def chat_request(body: ChatCompletion, fields: Mapping[str, Any]) -> Request:
     thinking = body.reasoning_effort != NO_THINKING
     left_out = OURS if thinking else OURS | {"reasoning_effort"}
     return Request(
-        turns=tuple(_turn(message) for message in messages[leading:]),
+        turns=tuple(map(turn_of, messages[leading:])),
         model=body.model or None,
-        system="\n\n".join(_text(message) for message in messages[:leading]) or None,
+        system="\n\n".join(map(text_of, messages[:leading])) or None,
         thinking=thinking,
         options={name: value for name, value in fields.items() if name not in left_out},
         only_grows=bool(body.stream),
     )
-
-
-def _turn(message: dict[str, Any]) -> Turn:
-    return Turn(
-        "assistant" if message.get("role") == "assistant" else "user",
-        _text(message),
-        images=tuple(_images(message)),
-        verbatim=message,
-    )
-
-
-def _text(message: dict[str, Any]) -> str:
-    content = message.get("content")
-    parts = (as_text(as_object(part).get("text")) for part in as_list(content))
-    return as_text(content) or "\n".join(filter(None, parts))
-
-
-def _images(message: dict[str, Any]) -> Iterator[str]:
-    for part in map(as_object, as_list(message.get("content"))):
-        image = part.get("image_url")
-        if url := as_text(as_object(image).get("url")) or as_text(image):
-            yield url
 
 
 __all__ = ["chat_request"]

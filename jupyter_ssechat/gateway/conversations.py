@@ -29,6 +29,7 @@ from .question import (
     images_of,
     is_complete,
     may_go_on,
+    no_longer_verbatim,
     policy_of,
     refuse_files,
     refuse_images,
@@ -87,6 +88,11 @@ class Conversations:
     def upstream(self) -> Upstream:
         """What answers where no other is assigned."""
         return self._upstream
+
+    @property
+    def running(self) -> int:
+        """How many answers may still grow."""
+        return len(self._alive)
 
     def assign(self, session_id: str, upstream: Upstream) -> None:
         """Let `upstream` answer in this session from now on; safe from any thread."""
@@ -150,7 +156,7 @@ class Conversations:
                 return None
             may_go_on(record)
             again = record.copy()
-            again.apply(reopened())
+            again.apply([*reopened(), *no_longer_verbatim(record)])
             return self._begun(session, again, as_asked(record, body), continues=True)
 
         return await self._generate(body.chat_session_id, act, body.message_id)

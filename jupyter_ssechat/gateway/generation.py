@@ -11,7 +11,7 @@ from ..errors import ConnectionFailed, SSEChatError, StreamError, TimedOut, Upst
 from ..message import Message, failed, stopped
 from ..patches import Patch
 from ..request import Request
-from ..upstream import CONTENT, THINKING, Upstream
+from ..upstream import CONTENT, THINKING, Recorded, Take, Upstream
 from .audience import GO_ON, Audience, OnDisconnect
 from .metrics import Outcome, StreamGuard
 from .sessions import Record, Session
@@ -29,6 +29,10 @@ class ThinkingClock:
         self._already = already
         self._since: float | None = None
         self._done = False
+
+    def told_by(self, now: Callable[[], float]) -> None:
+        """Go by another clock, before the first patch."""
+        self._now = now
 
     def before(self, patch: Patch) -> list[Patch]:
         """The patch that states the time when thinking gives way to something else."""
@@ -91,9 +95,13 @@ class Generation(Generic[LogT]):
         self._on_end = on_end
         self._ended = False
         self._task: asyncio.Task[None] | None = None
+        self._take: Take | None = None
 
     def start(self, upstream: Upstream, request: Request, on_disconnect: OnDisconnect = GO_ON) -> None:
         """Begin to generate; without readers it goes on for as long as `on_disconnect` says."""
+        if isinstance(upstream, Recorded):
+            self._take = upstream.take(request)
+            self._clock.told_by(self._take.now)
         self._task = asyncio.create_task(self._run(upstream, request))
         self.log.audience.await_return(on_disconnect.grace, lambda: self._abandon(on_disconnect))
 
@@ -103,7 +111,12 @@ class Generation(Generic[LogT]):
         return not self.log.closed
 
     async def stop(self) -> None:
-        """Keep what stands, end every reader with INCOMPLETE, and end the upstream generation."""
+        """Keep what stands, end every reader with INCOMPLETE, and end the upstream generation.
+
+        One that is on record and was stopped then ends where it did then, be this a little earlier or later.
+        """
+        if self._task is not None and self._take is not None and self.running and self._take.stop():
+            await asyncio.wait([self._task])
         self._seal(stopped())
         await self.cancel()
 
@@ -131,8 +144,8 @@ class Generation(Generic[LogT]):
 
     async def _run(self, upstream: Upstream, request: Request) -> None:
         try:
-            await self._pump(upstream.stream(request))
-            self._seal(self._cut())
+            await self._pump(upstream.stream(request) if self._take is None else self._take.stream())
+            self._seal(stopped() if self._take is not None and self._take.stopped else self._cut())
         except TimedOut as error:
             self._seal(failed(error.type, str(error)))
         except ConnectionFailed as error:

@@ -12,6 +12,7 @@ from .bodies import (
     Completion,
     Continue,
     EditMessage,
+    ImportedSession,
     Nothing,
     OfMessage,
     OfSession,
@@ -37,6 +38,7 @@ class PatchAPI:
         """Every address below ``/api/v0``."""
         calls: dict[str, Any] = {
             "chat_session/create": self._create,
+            "chat_session/import": self._import,
             "chat_session/list": self._list,
             "chat_session/delete": self._delete,
             "chat/history_messages": self._history,
@@ -62,6 +64,10 @@ class PatchAPI:
     async def _create(self, raw: bytes) -> ASGIApp:
         read(raw, Nothing)
         return envelope_response(biz_data={"id": (await self._conversations.sessions.create()).id})
+
+    async def _import(self, raw: bytes) -> ASGIApp:
+        session = await self._conversations.sessions.restore(read(raw, ImportedSession).chat_messages)
+        return envelope_response(biz_data=session.to_wire())
 
     async def _list(self, raw: bytes) -> ASGIApp:
         read(raw, Nothing)

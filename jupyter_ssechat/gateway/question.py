@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import GatewayError, InvalidRequest
+from ..openai_messages import turn_of
 from ..patches import Patch
 from ..request import Request, Turn
 from ..wire_json import as_list, as_object
@@ -12,13 +13,13 @@ from .audience import GRACES, OnDisconnect
 from .bodies import Asking, Completion, Continue, EditMessage, Regenerate
 from .sessions import Record, Session
 
-IMAGES, HANDLE = "response/images", "response/upstream"
+IMAGES, HANDLE, VERBATIM = "response/images", "response/upstream", "response/verbatim"
 
 
 def request_for(session: Session, record: Record, body: Asking, *, continues: bool) -> Request:
     """What the upstream is asked: the branch that leads to the answer."""
     branch = session.path_to(record)[:-1]
-    turns = [_turn(one) for one in branch if one.role == "USER" or one.message.content]
+    turns = [turn for one in branch for turn in _turns(one)]
     options: dict[str, Any] = dict(body.options)
     return Request(
         turns=tuple(turns),
@@ -66,10 +67,20 @@ def as_asked(record: Record, body: Continue) -> Asking:
     )
 
 
-def _turn(record: Record) -> Turn:
+def _turns(record: Record) -> list[Turn]:
+    """What a message is to a model: one that was imported may stand for several, or for none."""
+    verbatim = record.document.get(VERBATIM)
+    if verbatim is not None:
+        return [turn_of(message) for message in as_list(verbatim)]
     if record.role == "USER":
-        return Turn("user", record.message.content, images=tuple(images_of(record)))
-    return Turn("assistant", record.message.content, handle=_handle(record))
+        return [Turn("user", record.message.content, images=tuple(images_of(record)))]
+    content = record.message.content
+    return [Turn("assistant", content, handle=_handle(record))] if content else []
+
+
+def no_longer_verbatim(record: Record) -> list[Patch]:
+    """An imported answer that goes on is not what was imported any more."""
+    return [Patch(VERBATIM, "SET", None)] if record.document.get(VERBATIM) is not None else []
 
 
 def _handle(record: Record) -> dict[str, Any] | None:
@@ -125,6 +136,7 @@ __all__ = [
     "images_of",
     "is_complete",
     "may_go_on",
+    "no_longer_verbatim",
     "policy_of",
     "refuse_files",
     "refuse_images",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import math
 import socket
 import threading
+import time
 from collections.abc import Generator
 from types import TracebackType
 from typing import Any
@@ -57,14 +59,24 @@ class _Server(uvicorn.Server):
 
 
 class _Calls:
-    """The app for uvicorn: a call that it cancels as it goes has told its caller why, and is no error to log."""
+    """The app for uvicorn: a call that it cancels as it goes has told its caller why, and is no error to log.
+
+    `open` is how many are being answered, `last` when the last one ended (monotonic seconds).
+    """
 
     def __init__(self, app: Any) -> None:
         self._app = app
+        self.open = 0
+        self.last = time.monotonic()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._app(scope, receive, send)
+        self.open += 1
+        try:
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._app(scope, receive, send)
+        finally:
+            self.open -= 1
+            self.last = time.monotonic()
 
 
 class Gateway:
@@ -100,8 +112,9 @@ class Gateway:
         self.access.port = self._socket.getsockname()[1]
         self.url = f"http://{reachable(host)}:{self.access.port}"
         app = create_app(self._conversations, self.access, self.metrics, settings)
+        self._calls = _Calls(app)
         config = uvicorn.Config(
-            Direct(_Calls(app)),
+            Direct(self._calls),
             log_config=None,
             log_level="error",
             access_log=False,
@@ -128,6 +141,12 @@ class Gateway:
         """Whether it still listens."""
         return self._thread.is_alive() and not self._server.should_exit
 
+    @property
+    def idle_seconds(self) -> float:
+        """How long nobody has called it and nothing has run."""
+        busy = self._calls.open or self._conversations.running
+        return 0.0 if busy else time.monotonic() - self._calls.last
+
     def assign(self, session_id: str, upstream: Upstream) -> None:
         """Let `upstream` answer in this session from now on."""
         self._conversations.assign(session_id, upstream)
@@ -136,10 +155,12 @@ class Gateway:
         """Let it close by itself, without waiting; safe in a signal handler."""
         self._server.should_exit = True
 
-    def wait(self) -> None:
-        """Wait until it has closed; a signal handler runs meanwhile."""
+    def wait(self, idle: float = math.inf) -> None:
+        """Wait until it has closed, or was idle for so many seconds; a signal handler runs meanwhile."""
         while self._thread.is_alive():
             self._thread.join(WAKE_SECONDS)
+            if self.idle_seconds > idle:
+                return
 
     def close(self) -> None:
         """Stop listening; answers in mid-stream end as failed. Safe to call twice."""

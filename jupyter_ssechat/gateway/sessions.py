@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, cast
 
 from ..errors import InvalidRequest, NotFound
 from ..message import Message
 from ..patches import Document, Patch
-from .bodies import Asking, asking_of, fields_of
+from .bodies import Asking, SavedMessage, asking_of, checked_images, fields_of
 from .stores.store import START, Head, Position, Role, Row
 
 TITLE_LENGTH = 40
@@ -91,6 +91,7 @@ class Session:
         self.version = 0
         self.records: dict[int, Record] = {}
         self.changed: dict[int, Record] = {}
+        self._last_id = 0
 
     @property
     def head(self) -> Head:
@@ -106,6 +107,7 @@ class Session:
         fork = Session(self.id, self._now)
         fork.become(self.head)
         fork.records = dict(self.records)
+        fork._last_id = self._last_id
         return fork
 
     def to_wire(self) -> dict[str, Any]:
@@ -131,54 +133,59 @@ class Session:
         """Add what the user says below an answer, or at the root."""
         if parent_id is not None and self.get(parent_id).role != "ASSISTANT":
             raise _wrong("parent_message_id", f"message {parent_id} is a prompt; expected an answer, or null")
-        if not self.title:
-            self.title = " ".join(prompt.split())[:TITLE_LENGTH]
-        fields: dict[str, Any] = {
-            "content": prompt,
-            "thinking_enabled": False,
-            "thinking_content": None,
-            "thinking_elapsed_secs": None,
-            "ban_edit": False,
-            "ban_regenerate": False,
-            "status": "FINISHED",
-            "files": [],
-            "inserted_at": self._now(),
-        }
-        return self._add("USER", parent_id, fields)
+        self._entitle(prompt)
+        return self._add("USER", parent_id, _prompt_fields(prompt, self._now()))
 
     def add_answer(self, prompt_id: int, *, model: str, thinking: bool, search: bool) -> Record:
         """Add an empty answer below a prompt: the record that stands before the first upstream byte."""
-        fields: dict[str, Any] = {
-            "model": model,
-            "content": "",
-            "thinking_enabled": thinking,
-            "thinking_content": None,
-            "thinking_elapsed_secs": None,
-            "ban_edit": False,
-            "ban_regenerate": False,
-            "status": "WIP",
-            "finish_reason": None,
-            "error": None,
-            "usage": None,
-            "accumulated_token_usage": 0,
-            "files": [],
-            "tips": [],
-            "inserted_at": self._now(),
-            "search_enabled": search,
-            "search_status": None,
-            "search_results": None,
-        }
+        fields = _answer_fields(self._now(), model=model, thinking=thinking, search=search)
         return self._add("ASSISTANT", prompt_id, fields)
 
+    def put_back(self, saved: SavedMessage) -> None:
+        """Put a message of a saved conversation in its place, with its old id; InvalidRequest where it has none."""
+        self._must_fit(saved)
+        usual = _prompt_fields("", 0) if saved.role == "USER" else _answer_fields(0)
+        try:
+            record = Record(saved.message_id, saved.parent_id, saved.role, {**usual, **_fields(saved)})
+        except ValueError:
+            raise _wrong("fields", "nested too deeply") from None
+        self.put(record)
+        self._entitle(record.message.content if saved.role == "USER" else "")
+
+    def _must_fit(self, saved: SavedMessage) -> None:
+        checked_images(saved.images or [])
+        if saved.message_id in self.records:
+            raise _wrong(
+                "message_id", f"message {saved.message_id} stands there already; expected another id"
+            )
+        parent = None if saved.parent_id is None else self.records.get(saved.parent_id)
+        if saved.parent_id is not None and parent is None:
+            raise _wrong(
+                "parent_id", f"message {saved.parent_id} is not above; expected each after its parent"
+            )
+        if saved.role == (parent.role if parent else "ASSISTANT"):
+            raise _wrong("role", "a prompt stands at the root or below an answer, an answer below a prompt")
+
     def _add(self, role: Role, parent_id: int | None, fields: dict[str, Any]) -> Record:
-        record = Record(len(self.records) + 1, parent_id, role, fields)
+        record = Record(self._last_id + 1, parent_id, role, fields)
         self.put(record)
         return record
 
     def put(self, record: Record) -> None:
         """Add a message, or another version of one."""
-        self.records[record.message_id] = self.changed[record.message_id] = record
+        self.know([record])
+        self.changed[record.message_id] = record
         self.touch()
+
+    def know(self, records: Iterable[Record]) -> None:
+        """Take messages as a store has them."""
+        for record in records:
+            self.records[record.message_id] = record
+            self._last_id = max(self._last_id, record.message_id)
+
+    def _entitle(self, prompt: str) -> None:
+        if not self.title:
+            self.title = " ".join(prompt.split())[:TITLE_LENGTH]
 
     def path_to(self, record: Record) -> list[Record]:
         """The branch from the root to `record`, both included."""
@@ -188,6 +195,61 @@ class Session:
         while record is not None:
             yield record
             record = None if record.parent_id is None else self.records[record.parent_id]
+
+
+def restored(session: Session, messages: Iterable[SavedMessage]) -> Session:
+    """Put a saved conversation into an empty session; InvalidRequest says which message has no place in it."""
+    for number, saved in enumerate(messages):
+        try:
+            session.put_back(saved)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"chat_messages[{number}].{error}", status=422, code=42200) from None
+    return session
+
+
+def _prompt_fields(prompt: str, now: float) -> dict[str, Any]:
+    return {
+        "content": prompt,
+        "thinking_enabled": False,
+        "thinking_content": None,
+        "thinking_elapsed_secs": None,
+        "ban_edit": False,
+        "ban_regenerate": False,
+        "status": "FINISHED",
+        "files": [],
+        "inserted_at": now,
+    }
+
+
+def _answer_fields(
+    now: float, *, model: str = "", thinking: bool = False, search: bool = False
+) -> dict[str, Any]:
+    return {
+        "model": model,
+        "content": "",
+        "thinking_enabled": thinking,
+        "thinking_content": None,
+        "thinking_elapsed_secs": None,
+        "ban_edit": False,
+        "ban_regenerate": False,
+        "status": "WIP",
+        "finish_reason": None,
+        "error": None,
+        "usage": None,
+        "accumulated_token_usage": 0,
+        "files": [],
+        "tips": [],
+        "inserted_at": now,
+        "search_enabled": search,
+        "search_status": None,
+        "search_results": None,
+    }
+
+
+def _fields(saved: SavedMessage) -> dict[str, Any]:
+    """What a saved message says beside its place."""
+    fields = saved.to_wire()
+    return {name: value for name, value in fields.items() if name not in ("message_id", "parent_id", "role")}
 
 
 def _wrong(field: str, message: str) -> InvalidRequest:

@@ -12,7 +12,8 @@ class Settings:
     """`keep_alive`: seconds of silence in a stream before a comment; `queue`: events that an upstream is read ahead
     of a slow reader; `session_seconds`: how long a stream for an EventSource can be taken up after its end, or
     stands unread; `retry`: the milliseconds after which an EventSource shall reconnect; `when_left`: what such a
-    stream does without readers; `lease`: the seconds within which other workers notice that one is dead.
+    stream does without readers; `lease`: the seconds within which other workers notice that one is dead;
+    `assignable`: whether callers choose the model server of their sessions, which is for a gateway of one user's own.
     """
 
     keep_alive: float = 15.0
@@ -21,6 +22,7 @@ class Settings:
     lease: float = 10.0
     retry: int = 1000
     when_left: OnDisconnect = field(default_factory=lambda: OnDisconnect("cancel", 15.0))
+    assignable: bool = False
 
 
 __all__ = ["Settings"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from ..errors import GatewayError
-from .sessions import Record, Session
+from .bodies import SavedMessage
+from .sessions import Record, Session, restored
 from .stores.store import Change, Head, Key, Row, Store
 
 T = TypeVar("T")
@@ -44,6 +45,15 @@ class StoredSessions:
         await self._store.create(session.head)
         return session
 
+    async def restore(self, messages: Iterable[SavedMessage]) -> Session:
+        """Open a session with a saved conversation; InvalidRequest says which message has no place in it."""
+        session = restored(Session(str(uuid.uuid4()), self._now), messages)
+        await self._store.create(session.head)
+        rows = [record.to_row() for record in session.changed.values()]
+        session.version = await self._store.commit(Change(session.head, rows))
+        session.changed.clear()
+        return session
+
     async def get(self, session_id: str) -> Session:
         """Find a session as it is now; Expired if it was deleted, NotFound if it never was."""
         kept = self._kept.get(session_id)
@@ -53,7 +63,7 @@ class StoredSessions:
             self._kept.pop(session_id, None)
             return await self.get(session_id)
         session.become(stored.head)
-        session.records |= {row.message_id: self._record(session_id, row) for row in stored.rows}
+        session.know(self._record(session_id, row) for row in stored.rows)
         self._keep(session)
         return session
 

@@ -74,12 +74,12 @@ def values_of(row: Row) -> list[str | int]:
     return [row.message_id, *said, int(row.running), entry_id(row.position)]
 
 
-def row_of(message_id: int, fields: Sequence[str], lines: Iterable[tuple[str, list[str]]]) -> Row:
+def row_of(message_id: str, fields: Sequence[str], lines: Iterable[tuple[str, list[str]]]) -> Row:
     """A row from its FIELDS and the end of its log."""
     parent, role, document, epoch, fence, stream, upstream, asked, running, base = fields
     tail = [Entry(position_of(name), read(pairs[1])) for name, pairs in lines]
     return Row(
-        message_id,
+        int(message_id),
         int(parent) if parent else None,
         "USER" if role == "USER" else "ASSISTANT",
         loads(document),

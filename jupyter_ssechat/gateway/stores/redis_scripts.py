@@ -18,15 +18,15 @@ end
 """
 
 CREATE = """
-redis.call('HSET', S, 'version', 0, 'title', ARGV[1], 'updated_at', ARGV[2], 'n', 0)
+redis.call('HSET', S, 'version', 0, 'title', ARGV[1], 'updated_at', ARGV[2], 'ids', '')
 touch(KEYS[2], tonumber(ARGV[3]))
 """
 
 LOAD = """
-local head = redis.call('HMGET', S, 'title', 'updated_at', 'version', 'n')
+local head = redis.call('HMGET', S, 'title', 'updated_at', 'version', 'ids')
 if not head[3] then return redis.call('EXISTS', KEYS[2]) end
 local rows = {}
-for id = 1, tonumber(head[4]) do
+for id in string.gmatch(head[4], '%d+') do
   local m = id .. ':'
   local is = redis.call('HMGET', S, m .. 'version', m .. 'running', m .. 'epoch', m .. 'base')
   if tonumber(is[1]) > tonumber(ARGV[1]) or is[2] == '1' then
@@ -42,11 +42,11 @@ return {head, rows}
 
 COMMIT = """
 local expected, nonce, title, updated_at, given, lease, owner, keep = unpack(ARGV, 1, 8)
-local is = redis.call('HMGET', S, 'version', 'nonce', 'n')
+local is = redis.call('HMGET', S, 'version', 'nonce', 'ids')
 if not is[1] then return -1 - redis.call('EXISTS', KEYS[2]) end
 if is[2] == nonce then return tonumber(is[1]) end
 if is[1] ~= expected then return 0 end
-local version, n = tonumber(expected) + 1, tonumber(is[3])
+local version, ids = tonumber(expected) + 1, is[3]
 redis.call('HSET', S, 'version', version, 'nonce', nonce, 'title', title, 'updated_at', updated_at)
 local at = 10
 local width = tonumber(ARGV[9])
@@ -55,13 +55,13 @@ for i = 1, width do names[i] = ARGV[at + i - 1] end
 at = at + width
 while at <= #ARGV do
   local m = ARGV[at] .. ':'
-  n = math.max(n, tonumber(ARGV[at]))
+  if redis.call('HEXISTS', S, m .. 'version') == 0 then ids = ids .. ' ' .. ARGV[at] end
   for i = 1, width do redis.call('HSET', S, m .. names[i], ARGV[at + i]) end
   redis.call('HSET', S, m .. 'version', version, m .. 'end', '0-0', m .. 'stop', 0, m .. 'attended', 0,
     m .. 'owner', owner, m .. 'lease', string.format('%.17g', now(given) + tonumber(lease)))
   at = at + width + 1
 end
-redis.call('HSET', S, 'n', n)
+redis.call('HSET', S, 'ids', ids)
 touch(KEYS[2], tonumber(keep))
 return version
 """
@@ -128,9 +128,9 @@ return redis.call('HINCRBY', S, m .. 'fence', 1)
 """
 
 DELETE = """
-local n = redis.call('HGET', S, 'n')
-if not n then return -1 - redis.call('EXISTS', KEYS[2]) end
-for id = 1, tonumber(n) do
+local ids = redis.call('HGET', S, 'ids')
+if not ids then return -1 - redis.call('EXISTS', KEYS[2]) end
+for id in string.gmatch(ids, '%d+') do
   redis.call('DEL', S .. ':' .. id .. ':' .. redis.call('HGET', S, id .. ':epoch'))
 end
 redis.call('DEL', S)
