@@ -15,7 +15,7 @@ from jupyter_ssechat.gateway.sessions import Record, Session
 from jupyter_ssechat.gateway.stored_sessions import StoredSessions
 from jupyter_ssechat.gateway.stores import memory
 from jupyter_ssechat.gateway.stores.memory import MemoryStore
-from jupyter_ssechat.gateway.stores.store import Key
+from jupyter_ssechat.gateway.stores.store import Key, Row
 
 
 class Calendar:
@@ -28,7 +28,7 @@ class Calendar:
         return float(next(self._seconds))
 
 
-def nobody(_: Key) -> Record | None:
+def nobody(_: Key, __: Row) -> Record | None:
     return None
 
 

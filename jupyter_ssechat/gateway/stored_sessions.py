@@ -18,7 +18,8 @@ ATTEMPTS = 100
 
 
 class StoredSessions:
-    """The sessions of `store`. `live` gives the message of a generation that this worker shows, if it does.
+    """The sessions of `store`. `live` gives the message of a generation that this worker shows, if it does, when it has
+    learnt what the store says.
 
     The last MOST_KEPT sessions are kept here too, and of those only what has changed is loaded again.
     """
@@ -27,7 +28,7 @@ class StoredSessions:
         self,
         store: Store,
         now: Callable[[], float],
-        live: Callable[[Key], Record | None],
+        live: Callable[[Key, Row], Record | None],
         *,
         owner: str,
         lease: float,
@@ -93,8 +94,7 @@ class StoredSessions:
         return await self._store.heads()
 
     def _record(self, session_id: str, row: Row) -> Record:
-        live = self._live(Key(session_id, row.message_id, row.epoch)) if row.running else None
-        return live or Record.stored(row)
+        return self._live(Key(session_id, row.message_id, row.epoch), row) or Record.stored(row)
 
     def _keep(self, session: Session) -> None:
         self._kept[session.id] = session

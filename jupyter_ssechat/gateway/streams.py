@@ -15,7 +15,7 @@ from .generation import Generation
 from .mirror import Mirror
 from .owned_log import DirectLog, OwnedLog
 from .sessions import Record
-from .stores.store import Claim, Key, Standing, Store, StoreUnavailable
+from .stores.store import Claim, Key, Row, Standing, Store, StoreUnavailable
 
 RETRY_SECONDS = 0.1
 DRAIN_SECONDS = 2.0
@@ -55,10 +55,15 @@ class Streams:
 
     # ---- what is here ----
 
-    def live(self, key: Key) -> Record | None:
-        """The message of a generation that is shown here."""
-        mirror = self._mirrors.get(key)
-        return mirror.record if mirror and not mirror.ended else None
+    def live(self, key: Key, row: Row) -> Record | None:
+        """The message of a generation that is shown here, with all that the store says in `row`.
+
+        Who has seen more at another worker must not see less here.
+        """
+        if (mirror := self.mirror(key)) is None:
+            return None
+        mirror.catch_up(row)
+        return mirror.record
 
     def mirror(self, key: Key) -> Mirror | None:
         """A generation that is shown here and has not ended."""
