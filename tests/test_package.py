@@ -152,6 +152,7 @@ FLOORS = [
     "connection",
     "magics",
     "serve",
+    "server_proxy",
     "testing",
     "__init__",
     "__main__",
