@@ -83,6 +83,7 @@ def _add_access(parser: argparse.ArgumentParser) -> None:
         help="the token of every call (default: a new one); other users of the machine can see it in ps",
     )
     token.add_argument("--token-file", metavar="FILE", help="a file that holds the token and nothing else")
+    token.add_argument("--token-env", metavar="NAME", help="the environment variable that holds the token")
     parser.add_argument(
         "--allowed-host",
         metavar="HOST",
@@ -303,6 +304,10 @@ def _how_others_reach(host: str, port: int, allowed: list[str]) -> str:
 def _token(args: argparse.Namespace) -> str | None:
     if args.token is not None:
         return _not_empty(args.token.strip(), "--token")
+    if args.token_env is not None:
+        return _not_empty(
+            os.environ.get(args.token_env, "").strip(), f"the environment variable {args.token_env}"
+        )
     return None if args.token_file is None else _not_empty(_first_of(args.token_file), args.token_file)
 
 

@@ -64,4 +64,5 @@ class SmallModel:
 
 
 def _event(**fields: Any) -> str:
-    return f"data: {json.dumps({'object': 'chat.completion.chunk', 'model': 'small', **fields})}\n\n"
+    chunk = {"object": "chat.completion.chunk", "model": "small", **fields}
+    return f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n"

@@ -6,7 +6,6 @@ Usage: python scripts/notebooks.py [NOTEBOOK ...]; without names all of notebook
 from __future__ import annotations
 
 import sys
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +22,16 @@ TIMES = ("ttft", "elapsed", "thinking_seconds")
 def executed(path: Path) -> Any:
     """Read a notebook and run its cells in order; an error that no cell announces by its tag ends it."""
     notebook: Any = nbformat.read(path, as_version=4)
-    left: dict[int, list[Any]] = {}  # outputs as each cell left them: nbval sees no later update of them
-
-    def keep(cell: Any, cell_index: int, **_: Any) -> None:
-        left[cell_index] = deepcopy(cell.outputs)
-
     client = NotebookClient(
         notebook,
         timeout=CELL_SECONDS,
         kernel_name="python3",
         record_timing=False,
         store_widget_state=False,
-        on_cell_executed=keep,
+        coalesce_streams=True,
         resources={"metadata": {"path": str(path.parent)}},
     )
-    client.execute()
-    for index, outputs in left.items():
-        notebook.cells[index].outputs = outputs
-    return notebook
+    return client.execute()
 
 
 def settled(notebook: Any) -> Any:

@@ -172,6 +172,7 @@ FLOORS = [
     "magics",
     "workers",
     "serve",
+    "server_proxy",
     "testing",
     "__init__",
     "__main__",
