@@ -7,11 +7,18 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
+
+from jupyter_ssechat import demo
+from jupyter_ssechat.errors import BadInput
+from jupyter_ssechat.gateway.server import Gateway, close_embedded, embedded
 
 from .redis_server import RedisServer
 from .test_serve import COMMAND, Server
+from .test_serve import growing as grown
 
 
 def children(pid: int) -> set[int]:
@@ -72,3 +79,52 @@ def test_a_conversation_in_redis_outlives_the_server(redis_server: RedisServer) 
         assert [one["content"] for one in history] == ["hello", message.content]
     finally:
         second.close()
+
+
+def test_a_half_finished_answer_in_a_file_survives_its_process(tmp_path: Path) -> None:
+    options = ("--store", f"sqlite:{tmp_path / 's.db'}", "--pace", "0.3", "--lease", "1")
+    first = Server(*options)
+    try:
+        session = first.session()
+        with first.asking("hello", session) as growing:
+            seen = next(message for message in growing if len(message.thinking) > 50)
+            first.process.kill()
+    finally:
+        first.close()
+    second = Server(*options)
+    try:
+        body = {"chat_session_id": session, "message_id": 2}
+        with second.http.stream("POST", "/api/v0/chat/resume_stream", json=body) as response:
+            *_, message = grown(response.iter_raw())
+        script = list(demo.script("hello", thinking=True, turn=1, system=None))
+        assert message.thinking.startswith(seen.thinking)
+        assert message.thinking == "".join(token.text for token in script if token.kind == "thinking")
+        assert message.content == "".join(token.text for token in script if token.kind == "content")
+        assert message.status == "finished"
+    finally:
+        second.close()
+
+
+def test_the_gateway_of_a_process_can_keep_its_conversations_in_a_file(tmp_path: Path) -> None:
+    close_embedded()
+    try:
+        address = f"sqlite:{tmp_path / 's.db'}"
+        session = created(embedded(address))
+        with pytest.raises(BadInput, match="has a gateway whose store is sqlite:"):
+            embedded("memory")
+        assert embedded() is embedded(address)
+        close_embedded()
+        found = post(embedded(address), "chat_session/list")["chat_sessions"]
+        assert [one["id"] for one in found] == [session]
+    finally:
+        close_embedded()
+
+
+def post(gateway: Gateway, path: str) -> Any:
+    headers = {"authorization": f"Bearer {gateway.token}"}
+    answer = httpx.post(f"{gateway.url}/api/v0/{path}", json={}, headers=headers, trust_env=False)
+    return answer.json()["data"]["biz_data"]
+
+
+def created(gateway: Gateway) -> str:
+    return post(gateway, "chat_session/create")["id"]
