@@ -625,3 +625,11 @@ def test_many_appends_are_one_round_trip(redis_server: RedisServer) -> None:
         await store.aclose()
 
     asyncio.run(test())
+
+
+def test_more_callers_than_connections_wait_for_each_other(case: Run) -> None:
+    async def test(case: Case) -> None:
+        await asyncio.gather(*(case.session() for _ in range(300)))
+        assert len(await case.store.heads()) >= 300
+
+    case(test)

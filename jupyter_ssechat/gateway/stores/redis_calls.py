@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import NoScriptError, RedisError
@@ -19,6 +19,7 @@ Command = tuple[str | int | float | bytes, ...]
 SOCKET_SECONDS = 5.0
 BLOCK_MILLISECONDS = 2_000
 MOST_ENTRIES = 256
+MOST_CONNECTIONS = 32
 
 _SHAS = {
     name: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest() for name, text in SCRIPTS.items()
@@ -87,8 +88,10 @@ class RedisCalls:
 
 def _connected(url: str, *, retries: int) -> Redis:
     try:
-        return Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
+        pool = BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]
             url,
+            max_connections=MOST_CONNECTIONS,  # who comes when all are in use waits
+            timeout=SOCKET_SECONDS,
             decode_responses=True,
             protocol=2,
             socket_timeout=SOCKET_SECONDS,
@@ -97,6 +100,7 @@ def _connected(url: str, *, retries: int) -> Redis:
         )
     except ValueError as error:
         raise BadInput(f"the store's address cannot be used: {error}") from None
+    return Redis.from_pool(pool)
 
 
 def _unavailable(error: Exception) -> StoreUnavailable:
