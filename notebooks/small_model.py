@@ -1,4 +1,4 @@
-"""A model server that runs inside a notebook: what a function says, over the OpenAI protocol, on this machine alone.
+"""A model server inside a notebook: what a function says, over the OpenAI protocol, on this machine alone.
 
 03_any_model_server shows how little such a server needs.
 """

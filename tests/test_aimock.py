@@ -130,7 +130,7 @@ def test_the_server_sees_the_system_prompt_and_the_turns_before(serve: Serve, wi
 def test_where_no_model_is_named_the_offered_ones_are(serve: Serve) -> None:
     reply = Chat(serve(reply_with({"content": SKY})).url).ask("x")
     assert reply.error is not None and reply.error.type == "no_model"
-    assert "gpt-4o" in reply.error.message and "-m MODEL" in reply.error.message
+    assert "gpt-4o" in reply.error.message and "choose one of them as the model" in reply.error.message
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from jupyter_ssechat.gateway.audience import OnDisconnect
 from jupyter_ssechat.gateway.server import Gateway
 from jupyter_ssechat.gateway.settings import Settings
 from jupyter_ssechat.model_server import ModelServer
@@ -36,6 +37,7 @@ from .servers import (
 )
 
 STREAM = "/ai/chat/stream"
+PATIENT = OnDisconnect("cancel", 600.0)
 WORDS = ("Hé", "🎉\n", "中文", "\u2028end")
 PAGE = """<!doctype html><title>EventSource</title><script>
 const NAMES = ["ready", "message", "thinking", "replace", "error", "close"];
@@ -128,6 +130,8 @@ def reader(
     proxy = CuttingProxy(0, cuts or {})
     host = urlsplit(proxy.url).netloc
     upstream = ModelServer(server.url)
+    # On a busy machine a page with many streams takes its time to come back.
+    options.setdefault("settings", Settings(when_left=PATIENT))
     with Gateway(upstream, cors=(origin,), allowed_hosts=(host,), **options) as gateway:
         proxy.aim(urlsplit(gateway.url).port or 0)
         reader = Reader(browser, origin, gateway, proxy)
@@ -213,7 +217,9 @@ def test_a_stream_that_breaks_while_the_model_waits_goes_on(browser: Browser, or
     pause = Pause()
     with model_server(Script([chunk(content="one "), pause, chunk(content="two"), finish()])) as server:
         # Comments fill the silence until the connection breaks.
-        with reader(browser, origin, server, {0: 1200}, settings=Settings(keep_alive=0.01)) as page:
+        with reader(
+            browser, origin, server, {0: 1200}, settings=Settings(keep_alive=0.01, when_left=PATIENT)
+        ) as page:
             page.read(page.asking("hello"))
             page.until("window.sources[0].opened === 2")
             pause.end()

@@ -97,7 +97,7 @@ def test_the_key_of_a_profile_does_not_go_to_another_address(monkeypatch: pytest
 
 
 def test_a_profile_without_an_address_asks_for_one() -> None:
-    with pytest.raises(BadInput, match="give yours: %chat use azure URL"):
+    with pytest.raises(BadInput, match="azure has no address of its own; give yours as its url"):
         open_upstream("azure")
 
 
