@@ -14,6 +14,7 @@ from jupyter_ssechat.dialects.deepseek import DeepSeek
 from jupyter_ssechat.errors import Expired, InvalidRequest
 from jupyter_ssechat.gateway.bodies import Completion, Continue
 from jupyter_ssechat.gateway.conversations import Conversations
+from jupyter_ssechat.gateway.ending import end
 from jupyter_ssechat.gateway.log import Reader
 from jupyter_ssechat.gateway.settings import Settings
 from jupyter_ssechat.gateway.stores.memory import MemoryStore
@@ -122,9 +123,7 @@ async def die(worker: Conversations) -> None:
     tasks += [one._task for one in streams._owned.values() if one._task is not None]
     if streams._appender._task is not None:
         tasks.append(streams._appender._task)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await end(tasks)
     streams._owned.clear()
     streams._mirrors.clear()
 
@@ -162,7 +161,7 @@ def workers(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
             finally:
                 await workers.aclose()
 
-        asyncio.run(asyncio.wait_for(whole(), 15))
+        asyncio.run(asyncio.wait_for(whole(), 60))
 
     return run
 
@@ -366,8 +365,7 @@ def test_an_owner_that_was_thought_dead_is_fenced_and_its_readers_follow_the_new
         session_id, first = await ask(one)
         await counting.held.wait()
         await first.until(WORDS[9])
-        for loop in one.streams._loops:
-            loop.cancel()  # it sleeps, and renews nothing
+        await end(one.streams._loops)  # it sleeps, and renews nothing
         await other.held.wait()
         one.streams._loops = []
         counting.go.set()  # now it speaks again, and nobody may hear it
