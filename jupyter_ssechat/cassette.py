@@ -201,7 +201,7 @@ def _shortened(text: str) -> str:
 
 def is_cassette(first: bytes) -> bool:
     """Whether a file with this first line is a cassette, of whatever version."""
-    return first.startswith(b'{"cassette":')
+    return first.removeprefix(b"\xef\xbb\xbf").startswith(b'{"cassette":')
 
 
 def line_of(text: str) -> Line:

@@ -144,7 +144,7 @@ def _plain(run: bytes) -> list[tuple[int, str]] | None:
         return None
     try:
         return _CHUNKS.decode(b"[%b]" % run.rstrip().replace(b"\n", b","))
-    except DecodeError:
+    except (DecodeError, UnicodeDecodeError):  # msgspec says so of what is not UTF-8
         return None
 
 
@@ -191,7 +191,7 @@ class _Scan:
 
     def _take(self, raw: bytes) -> None:
         try:
-            line = line_of(raw.decode())
+            line = line_of(raw.decode("utf-8-sig" if self._number == 1 else "utf-8"))
         except (InvalidData, UnicodeDecodeError) as error:
             if self._number == 1:
                 raise BadInput(f"{self._name} is no cassette: line 1: {error}") from None
@@ -248,8 +248,12 @@ def append(path: Path, block: bytes) -> None:
             block = header() + block
         elif not _ends_a_line(path):  # somebody was cut off there
             block = b"\n" + block
-        while block:
-            block = block[os.write(descriptor, block) :]
+        try:
+            while block:
+                block = block[os.write(descriptor, block) :]
+        except OSError:
+            os.ftruncate(descriptor, size)  # half an episode is none
+            raise
     finally:
         os.close(descriptor)
 

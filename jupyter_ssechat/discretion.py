@@ -65,12 +65,14 @@ class Discretion:
         return [re.compile("".join(map(_as_written, secret)), re.I) for secret in self._secrets]
 
     def finds(self, text: str) -> bool:
-        """Whether one of the secrets stands in a text, in any notation that is known here, or inside of base64."""
+        """Whether one of the secrets stands in a text, in any notation that is known here, in base64 or hex."""
         lower = text.lower()
         # Letters and digits are never escaped, so nearly every text is done with at the speed of C.
         near = (pattern for run, pattern in self._sought if run in lower)
-        return any(pattern.search(text) for pattern in near) or any(
-            one in text for one in self._inside_base64
+        return (
+            any(pattern.search(text) for pattern in near)
+            or any(one in text for one in self._inside_base64)
+            or any(one in lower for one in self._in_hex)
         )
 
     @cached_property
@@ -87,6 +89,10 @@ class Discretion:
         ]
         plain = {_middle(secret, lead) for secret in long for lead in range(3)}
         return sorted(plain | {one.replace("+", "-").replace("/", "_") for one in plain})
+
+    @cached_property
+    def _in_hex(self) -> list[str]:
+        return [one.encode("utf-8", "replace").hex() for one in self._secrets if len(one) >= SHORTEST_SECRET]
 
     def _without_half(self, text: str) -> str:
         """The text without the first half of a secret at its end, where somebody has cut it."""

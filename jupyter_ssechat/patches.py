@@ -1,7 +1,7 @@
 """Frames ↔ patches → document: the sticky ``{"v","p","o"}`` protocol (protocols section 1).
 
 A frame is one JSON object of the wire. A `Patch` is what it means: absolute, one operation, free of
-stickiness and of BATCH. A `Document` takes patches; text in it is a list of parts, so that appending costs
+stickiness and of BATCH. A `Document` takes patches; text in it is a list of pieces, so that appending costs
 the delta and not the text, and reading joins once. Frames come from strangers: paths and values are bounded
 in depth, nothing here recurses over what a stranger can nest, and what cannot be applied is counted.
 """
@@ -17,6 +17,7 @@ from .wire_json import as_object, dumps, excerpt, is_list, is_object, loads
 
 MAX_DEPTH = 100
 MAX_PATH_LENGTH = 1024
+PIECES = 1024
 
 Op = Literal["SET", "APPEND"]
 
@@ -177,18 +178,31 @@ class PatchEncoder:
 
 
 class Text:
-    """A text that grows: parts, joined when read."""
+    """A text that grows: pieces, which are joined when it is read.
 
-    __slots__ = ("parts",)
+    Since a piece takes ten times the room of its text, many are joined into blocks before that. So each character
+    is copied twice, whatever the length.
+    """
+
+    __slots__ = ("_blocks", "_pieces")
 
     def __init__(self, text: str = "") -> None:
-        self.parts = [text]
+        self._blocks = [text]
+        self._pieces: list[str] = []
+
+    def append(self, piece: str) -> None:
+        """Add a piece."""
+        self._pieces.append(piece)
+        if len(self._pieces) >= PIECES:
+            self._blocks.append("".join(self._pieces))
+            self._pieces = []
 
     def join(self) -> str:
-        """Return the text; the parts collapse into one."""
-        if len(self.parts) > 1:
-            self.parts = [_paired("".join(self.parts))]
-        return self.parts[0]
+        """Return the text; what it was made of collapses into one."""
+        if self._pieces or len(self._blocks) > 1:
+            self._blocks = [_paired("".join((*self._blocks, *self._pieces)))]
+            self._pieces = []
+        return self._blocks[0]
 
 
 class Document:
@@ -205,7 +219,7 @@ class Document:
         """Apply one patch; False when it cannot be, which changes nothing and is counted in `ignored`."""
         if patch.path == self._hot_path and patch.op == "APPEND" and type(patch.value) is str:
             if patch.value:
-                self._hot.parts.append(patch.value)
+                self._hot.append(patch.value)
             return True
         try:
             self._hot_path = None
@@ -265,7 +279,7 @@ class Document:
             container, key = self._place(path)
             container[key] = text
         if value:
-            text.parts.append(value)
+            text.append(value)
         self._hot_path, self._hot = path, text
 
     def _place(self, path: str) -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import (
     AsyncExitStack,
     aclosing,
@@ -25,14 +25,14 @@ from .errors import NotAnEventStream, SSEChatError
 from .matching import meaning
 from .message import ends
 from .model_server import ModelServer
-from .patches import Patch, PatchEncoder
+from .patches import Patch, PatchEncoder, Text
 from .request import Request
-from .secrecy import looks_secret
+from .scrutiny import Scrutiny, strings
 from .sse import encode
 from .tape import Cassette
 from .transport import MAX_ERROR_BYTES, Answer, Source, Wire
 from .upstream import CONTENT, Upstream
-from .wire_json import dumps, is_list, is_object
+from .wire_json import dumps
 
 
 class Recorder:
@@ -53,9 +53,10 @@ class Recorder:
         self._request = request
         self._cassette = cassette
         self._discretion = upstream.discretion if isinstance(upstream, ModelServer) else Discretion()
-        self._tape = Tape(Episode(Ask(meaning(request)), _by(upstream, request, date())), clock)
-        self._texts: dict[str, list[str]] = {}
-        self._answer: list[str] = []
+        self._scrutiny = Scrutiny(self._discretion)
+        episode = Episode(Ask(meaning(request)), _by(upstream, request, date()))
+        self._tape = Tape(episode, clock, self._scrutiny)
+        self._answer = Text()
 
     async def stream(self) -> AsyncGenerator[list[Patch]]:
         """Pass on what the upstream yields; see `Upstream.stream`."""
@@ -101,19 +102,15 @@ class Recorder:
                 yield patches
 
     def _note(self, patches: list[Patch]) -> None:
+        self._scrutiny.told(patches)
         for patch in patches:
             if patch.path == CONTENT and isinstance(patch.value, str):
-                self._answer = self._answer if patch.op == "APPEND" else []
+                self._answer = self._answer if patch.op == "APPEND" else Text()
                 self._answer.append(patch.value)
-            if isinstance(patch.value, str):
-                texts = self._texts.setdefault(patch.path, [])
-                texts += [patch.value] if patch.op == "APPEND" else ["\n", patch.value]
-            elif patch.value is not None:
-                self._texts.setdefault(patch.path, []).append(f"\n{dumps(patch.value)}")
 
     def _end(self, how: Ending, error: SSEChatError | None = None) -> None:
         """Write the episode, once; whoever comes first says how it ended."""
-        if not self._tape.seal(how, _discreet(error, self._discretion), "".join(self._answer)):
+        if not self._tape.seal(how, _discreet(error, self._discretion), self._answer.join()):
             return
         if why := self._secret(error):
             self._cassette.omit(why)
@@ -122,39 +119,32 @@ class Recorder:
 
     def _secret(self, error: SSEChatError | None) -> str | None:
         """Why the episode is not for a file; None where it is."""
-        episode, raw = self._tape.episode, self._tape.text()
-        asked = list(_strings(episode.ask.meaning))
-        told = ["".join(texts) for texts in self._texts.values()]
-        told += [episode.by.server, "" if error is None else str(error)]
-        for place, texts in (("request", asked), ("answer", told), ("stream", [raw])):
-            if any(map(self._discretion.finds, texts)):
-                return f"the {place} holds the key of the model server; take it out, and ask again"
-            # What is named a token in a stream is rarely one of those that give access.
-            looks = (looks_secret(text, named=place != "stream") for text in texts)
-            if what := next(filter(None, looks), None):
-                return f"the {place} holds what looks like a secret ({what}); take it out, and ask again"
-        return None
+        episode = self._tape.episode
+        said = "" if error is None else str(error)
+        return self._scrutiny.why(
+            episode.ask.meaning, (episode.by.server, *strings(list(episode.by.handles)), said)
+        )
 
 
 class Tape:
     """An episode, told what happens by the clock; deaf when it is sealed."""
 
-    def __init__(self, episode: Episode, clock: Callable[[], float]) -> None:
+    def __init__(self, episode: Episode, clock: Callable[[], float], scrutiny: Scrutiny) -> None:
         self.episode = episode
         self._clock = clock
         self._started = clock()
-        self._raw: list[bytes] = []
+        self._scrutiny = scrutiny
         self.sealed = False
 
     def opened(self, status: int, kind: str, retry_after: float | None) -> None:
         """A connection was answered."""
-        self._raw.append(b"\n")
+        self._scrutiny.opened()
         self._add(Opened, status, kind, retry_after)
 
     def chunk(self, data: bytes) -> None:
         """Bytes have arrived."""
         if not self.sealed:
-            self._raw.append(data)
+            self._scrutiny.heard(data)
             self._add(Chunk, data)
 
     def closed(self, error: SSEChatError | None = None) -> None:
@@ -175,10 +165,6 @@ class Tape:
             self.episode.add(Ended, at, how, error, answer)
         self.sealed = True
         return True
-
-    def text(self) -> str:
-        """All that was received, as far as it is text."""
-        return b"".join(self._raw).decode("utf-8", "replace")
 
     def _add(self, kind: type[Event], *fields: Any) -> None:
         if not self.sealed:
@@ -202,7 +188,7 @@ class _TapedWire:
         with _told(self._tape, self._discretion):
             answer = await self._wire.request(method, url, body, headers)
         wish = self._wish(answer.headers)
-        self._tape.opened(answer.status, answer.content_type, wish)
+        self._tape.opened(answer.status, self._discretion.hide(answer.content_type), wish)
         answer = _kept(answer, wish, self._discretion)
         self._tape.chunk(answer.body)
         self._tape.closed()
@@ -223,7 +209,7 @@ class _TapedWire:
                 opening = self._wire.events(method, url, body, headers, deadlines=deadlines)
                 source = await stack.enter_async_context(opening)
             wish = self._wish(source.headers)
-            self._tape.opened(source.status, source.content_type, wish)
+            self._tape.opened(source.status, self._discretion.hide(source.content_type), wish)
             yield _TapedSource(source, wish, self._tape, self._discretion)
 
     def again(self, wait: float | None) -> float | None:
@@ -322,18 +308,6 @@ def _by(upstream: Upstream, request: Request, date: datetime) -> By:
         asks_usage=upstream.manners.asks_usage,
         handles=handles if any(handles) else (),
     )
-
-
-def _strings(value: object, name: str = "") -> Iterator[str]:
-    """All texts in a value, each with what it is called."""
-    if isinstance(value, str):
-        yield f"{name}: {value}" if name else value
-    elif is_list(value):
-        for one in value:
-            yield from _strings(one, name)
-    elif is_object(value):
-        for inner, one in value.items():
-            yield from _strings(one, inner)
 
 
 __all__ = ["Recorder", "Tape"]

@@ -68,6 +68,7 @@ class Cassette:
         self._next: dict[bytes, int] = {}
         self._contents = Contents()
         self._begun = self._exists()
+        self._anew = record_mode == "all"
         self._open()
 
     def __repr__(self) -> str:
@@ -177,8 +178,8 @@ class Cassette:
             self._write(written(Omitted(why)))
 
     def _write(self, block: bytes) -> None:
-        anew = self.record_mode == "all" and not self.recorded
-        (put if anew else append)(self.path, block)
+        (put if self._anew else append)(self.path, block)
+        self._anew = False
 
 
 def _episodes(count: int) -> str:

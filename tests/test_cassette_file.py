@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from jupyter_ssechat.errors import BadInput
 
 from .taping import cassette, episode
 
+ROOT = Path(__file__).parent.parent
 WORDS = ("Once ", "upon ", "a ", "time.")
 
 
@@ -176,3 +179,45 @@ def test_processes_that_write_to_one_file_leave_every_episode_whole(tmp_path: Pa
     assert found.problems == [] and len(found) == 120
     assert sorted(prompts(path)) == sorted(f"{name} {number}" for name in "abc" for number in range(40))
     assert path.read_bytes().count(header()) == 1
+
+
+@pytest.mark.parametrize("line", [b'[1,"\xf9"]\n', b"\xff\n", b'{"by":"\xf9"}\n'])
+@pytest.mark.parametrize("number", [4, 5, 9])
+def test_a_line_that_is_no_utf_8_is_told_and_costs_its_episode_alone(
+    three: Path, line: bytes, number: int
+) -> None:
+    [problem] = contents(broken(three, number, line)).problems
+    assert problem.startswith(f"three.jsonl, line {number}: ") and "utf-8" in problem
+    assert prompts(three) == ["two", "three"]
+
+
+def test_a_file_that_an_editor_or_git_has_rewritten_is_the_same(three: Path) -> None:
+    three.write_bytes(b"\xef\xbb\xbf" + three.read_bytes().replace(b"\n", b"\r\n"))
+    assert contents(three).problems == [] and prompts(three) == ["one", "two", "three"]
+    append(three, episode("four", *WORDS))
+    [*_, last] = contents(three)
+    assert "".join(chunk_texts(three, last)).count("data: ") == 6
+
+
+FILL = """
+import resource, sys
+from pathlib import Path
+from jupyter_ssechat.cassette_file import append
+from tests.taping import episode
+path = Path(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 100, resource.RLIM_INFINITY))
+try:
+    append(path, episode("large", "x" * 1000))
+except OSError as error:
+    print(error.strerror)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit for the size of a file")
+def test_where_there_is_no_room_nothing_is_left_of_an_episode(three: Path) -> None:
+    before = three.read_bytes()
+    ran = subprocess.run(
+        [sys.executable, "-c", FILL, str(three)], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert ran.stdout == "File too large\n", ran.stderr
+    assert three.read_bytes() == before

@@ -60,6 +60,7 @@ PURE = [
     "template",
     "specimen",
     "secrecy",
+    "scrutiny",
     "matching",
     "cassette",
     "gateway.openai_error",

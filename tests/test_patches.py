@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -13,10 +14,12 @@ from hypothesis import strategies as st
 
 from jupyter_ssechat.errors import InvalidData
 from jupyter_ssechat.patches import (
+    PIECES,
     Document,
     Patch,
     PatchDecoder,
     PatchEncoder,
+    Text,
     dumps,
     loads,
     mend,
@@ -514,3 +517,35 @@ def test_mending_holds_back_a_first_half() -> None:
 )
 def test_it_holds_at_length(property: Callable[[], None]) -> None:
     settings(max_examples=10_000, deadline=None)(property)()
+
+
+def test_a_text_of_many_pieces_takes_little_more_room_than_the_text() -> None:
+    size, tracing = 0, tracemalloc.is_tracing()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        document = Document()
+        for number in range(200_000):
+            piece = f"{number:06} "
+            size += len(piece)
+            document.apply(Patch("response/content", "APPEND", piece))
+        held = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        if not tracing:
+            tracemalloc.stop()
+    assert held < 1.3 * size  # a piece alone takes ten times its text
+    assert document.get("response/content") == "".join(f"{number:06} " for number in range(200_000))
+
+
+@given(
+    st.lists(st.sampled_from(["a", "bc", "\ud83d", "\ude42", ""]), max_size=40), st.sets(st.integers(0, 40))
+)
+def test_a_text_is_the_same_whenever_it_is_read(pieces: list[str], reads: set[int]) -> None:
+    text, once = Text(), Text()
+    for number, piece in enumerate(pieces):
+        for _ in range(PIECES // 8):  # so that blocks are made
+            text.append(piece)
+            once.append(piece)
+        if number in reads:
+            text.join()
+    assert mend(text.join()) == mend(once.join())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import re
 import urllib.parse
@@ -401,6 +402,7 @@ TALES = {
     "base64": base64.b64encode(f"user:{KEY}".encode()).decode(),
     "base64 later": base64.b64encode(f"x user:{KEY} and more".encode()).decode(),
     "upper": KEY.upper(),
+    "hex": KEY.encode().hex(),
 }
 
 
@@ -504,6 +506,43 @@ def test_a_secret_that_comes_letter_by_letter_is_found(path: Path) -> None:
     patches_of(recording(Words([*said, finished()]), tape))
     assert "the answer holds what looks like a secret (a key that begins with ghp)" in tape.notes[0]
     assert '"end"' not in path.read_text("utf-8")
+
+
+def test_what_is_left_out_is_told_of_each_answer_when_all_is_recorded_anew(path: Path) -> None:
+    cassette(path, episode("hello", "former"))
+    words = Words("ghp_abcdefABCDEF0123456789abcdefABCDEF01", "sk-proj-Ab12cd34ef56gh78ij90", "fine")
+    upstream = recording(words, path, mode="all")
+    for prompt in ("a", "b", "c"):
+        content(upstream, asking(prompt))
+    found = contents(path)
+    assert len(found.omitted) == 2 and len(found) == 1 and b"former" not in path.read_bytes()
+
+
+SPELLED = "".join(f"\\u{ord(char):04x}" for char in KEY)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        Script([b'data: {"unread": "%b"}\n\n' % SPELLED.encode(), chunk(content="a"), finish(), DONE]),
+        Script([b": %b\n\n" % KEY.encode(), chunk(content="a"), finish(), DONE]),
+        Script([b"x"], content_type=f"text/{KEY}"),
+        Script(
+            [
+                chunk(tool_calls=[{"index": 0, "id": "c", "function": {"name": "f", "arguments": KEY[:9]}}]),
+                chunk(tool_calls=[{"index": 0, "function": {"arguments": KEY[9:]}}]),
+                finish("tool_calls"),
+                DONE,
+            ]
+        ),
+    ],
+    ids=["spelled", "comment", "type", "tool"],
+)
+def test_a_key_in_what_nobody_reads_does_not_reach_the_file(path: Path, script: Script) -> None:
+    with model_server(script) as server, contextlib.suppress(UpstreamError):
+        recorded(path, server.url, asking(model="m"), api_key=KEY)
+    text = path.read_text("utf-8")
+    assert KEY not in text and SPELLED not in text.replace("\\\\", "\\") and KEY[9:] not in text
 
 
 # ---- hold ----

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import re
+import time
 
-from jupyter_ssechat.secrecy import looks_secret
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyter_ssechat.secrecy import OVERLAP, SLICE, Lookout, looks_secret
 
 
 @pytest.mark.parametrize(
@@ -61,3 +66,84 @@ def test_what_is_named_so_in_a_stream_is_rarely_a_secret() -> None:
     cursor = '{"next_page_token": "aB3dE6fG9hJ2kL5mN8"}'
     assert looks_secret(cursor) is not None
     assert looks_secret(cursor, named=False) is None
+
+
+FRAGMENTS = st.sampled_from(
+    [
+        "sk-", "ghp_", "task-", "xoxb-", "Bearer ", "basic ", "PASSWORD: ", "api_key=", "is ", "AKIA", "AIza", "eyJ",
+        "https://u:", "hunter22", "@h", "-----BEGIN ", "PRIVATE KEY-----", "Ab12cd34ef56gh78", "IOSFODNN7EXAMPLE",
+        "0123456789", "abcdefgh", "zweiundzwanzig", ".", "-", " ", "\n", "İ", "你", "\\\"", "/",
+    ]
+)  # fmt: skip
+ALL = [
+    r"(?<![A-Za-z0-9])(?:sk|ghp|xoxb)[-_][A-Za-z0-9_+/=.-]{16,}",
+    r"(?<![A-Za-z0-9])AKIA[0-9A-Z]{16}(?![0-9A-Za-z])",
+    r"(?<![A-Za-z0-9])AIza[\w-]{30,}",
+    r"(?i)\b(?:Bearer|Basic)\s+[A-Za-z0-9_+/=.-]{16,}",
+    r"(?i)(?:key|password)(?:\\*[\"'`]|\s|[:=]|\bis\b){1,12}[A-Za-z0-9_+/=.-]{16,}",
+    r"\bhttps?://[^\s/:@\"']+:[^\s/@\"']{6,}@",
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
+    r"eyJ[\w-]{8,}\.eyJ",
+]
+
+
+@given(st.lists(FRAGMENTS, max_size=12).map("".join))
+def test_nothing_is_found_where_no_pattern_is(text: str) -> None:
+    if looks_secret(text) is not None:
+        assert any(re.search(pattern, text) for pattern in ALL)
+
+
+@given(
+    st.lists(FRAGMENTS, max_size=6).map("".join), st.integers(0, 2 * SLICE), st.lists(st.integers(1, 9000))
+)
+def test_a_text_that_comes_in_pieces_is_found_as_the_whole_is(
+    text: str, before: int, sizes: list[int]
+) -> None:
+    whole = "word " * (before // 5) + text + " word" * 100
+    lookout, at = Lookout(looks_secret), 0
+    for size in sizes:
+        lookout.feed(whole[at : at + size])
+        at += size
+    lookout.feed(whole[at:])
+    assert lookout.found() == looks_secret(whole)
+
+
+def test_a_word_is_no_key_because_it_was_cut_in_two() -> None:
+    secret = "sk-Ab12cd34ef56gh78ij90"
+    for at in range(OVERLAP - 40, OVERLAP + 40):
+        words = Lookout(looks_secret)
+        words.feed("x" * SLICE + f" ta{secret} ".ljust(at, "-"))
+        assert words.found() is None
+        keys = Lookout(looks_secret)
+        keys.feed("x" * SLICE + f" {secret} ".ljust(at, "-"))
+        assert keys.found() is not None
+
+
+def test_a_long_text_is_looked_at_in_small_parts_and_little_of_it_at_its_end() -> None:
+    looked: list[int] = []
+
+    def looks(text: str) -> None:
+        looked.append(len(text))
+
+    lookout = Lookout(looks)
+    for _ in range(100_000):
+        lookout.feed("three")
+    assert max(looked) <= SLICE + OVERLAP + len("three") + 1
+    assert sum(looked) < 1.5 * 500_000
+    before = len(looked)
+    lookout.found()
+    assert len(looked) == before + 1
+
+
+@pytest.mark.parametrize(
+    "text", ["key=", "sk-", "Bearer ", "https://a", "sk-a", "eyJaaaaaaaa.", "key \\", "-----BEGIN "]
+)
+def test_no_text_takes_more_than_time_in_proportion(text: str) -> None:
+    def seconds(size: int) -> float:
+        whole = text * (size // len(text))
+        begun = time.thread_time()
+        looks_secret(whole)
+        return time.thread_time() - begun
+
+    short = min(seconds(50_000) for _ in range(3))
+    assert seconds(400_000) < 40 * short + 0.1  # eight times; sixty-four, if each pair counted

@@ -127,7 +127,7 @@ class DeltaV1(Dialect):
         added = self._messages.feed(frame)
         if added is not None:
             for kind, text in added:
-                self._told[kind].parts.append(text)
+                self._told[kind].append(text)
             return [Patch(_PATHS[kind], "APPEND", text) for kind, text in added if text]
         patches: list[Patch] = []
         if (current := self._messages.current) is not None:

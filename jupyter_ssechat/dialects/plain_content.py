@@ -224,7 +224,7 @@ class Told:
             return None
         self._at += len(text)
         new = text[len(known) :]
-        self._text.parts.append(new)
+        self._text.append(new)
         self._length += len(new)
         return new
 
