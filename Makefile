@@ -11,7 +11,7 @@ MAKEFLAGS += --no-print-directory
 export npm_config_save = false
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench pictures reference notebooks lint format dist pins clean tools browser kernels js-check
+.PHONY: help demo test soak bench pictures reference notebooks lint format dist pins clean tools browser redis kernels js-check
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -19,11 +19,11 @@ help: ## list the verbs
 demo: .venv/.demo $(BUNDLE) ## open JupyterLab on the first notebook; it prints its URL
 	@scripts/demo
 
-test: browser .venv/.test $(BUNDLE) kernels lint js-check ## run every test
+test: browser redis .venv/.test $(BUNDLE) kernels lint js-check ## run every test
 	scripts/offline $(BIN)/pytest notebooks --nbval -p jupyter_ssechat.testing
 	$(BIN)/pytest tests notebooks --nbval -p jupyter_ssechat.testing --numprocesses 2 --dist loadfile $(EXTRA_ARGS)
 
-soak: browser .venv/.test $(BUNDLE) kernels ## run the long versions of tests
+soak: browser redis .venv/.test $(BUNDLE) kernels ## run the long versions of tests
 	HYPOTHESIS_PROFILE=soak $(BIN)/pytest tests -m "soak or hypothesis" --timeout 7200 $(EXTRA_ARGS)
 
 bench: .venv/.test $(BUNDLE) ## run the benchmarks; prints a table and JSON
@@ -65,6 +65,9 @@ tools:
 
 browser:
 	@scripts/require browser
+
+redis:
+	@scripts/require redis
 
 kernels: .venv/.test
 	@$(BIN)/python -m tests.kernels

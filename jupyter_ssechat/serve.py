@@ -12,7 +12,9 @@ import contextlib
 import math
 import os
 import re
+import secrets
 import signal
+import socket
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -23,12 +25,15 @@ from .cassette import RecordMode
 from .dialects import DIALECTS
 from .dialects.third_party import known_dialects
 from .errors import BadInput
+from .workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .gateway.server import Gateway
     from .upstream import Upstream
+
+    Opened = Callable[[socket.socket | None, str | None], Gateway]
 
 MAX_TOKEN_BYTES = 4096
 STOPPED_BY_ITSELF = 1
@@ -49,6 +54,7 @@ def add_serve(commands: Any) -> None:
     _add_address(parser)
     _add_access(parser)
     _add_upstream(parser)
+    _add_store(parser)
     _add_life(parser)
     parser.set_defaults(run=run_serve)
 
@@ -145,10 +151,53 @@ def _add_life(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--own", metavar="FILE", type=Path, help=argparse.SUPPRESS)
 
 
+def _add_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--store",
+        metavar="memory|sqlite:PATH|redis://…",
+        default="memory",
+        help="where conversations are kept: in memory (default), in a file, or in Redis, which many can share; "
+        "an address with a password is better in SSECHAT_STORE, where ps does not show it",
+    )
+    parser.add_argument(
+        "--workers", metavar="N", type=_count, default=1, help="processes that serve together (default: 1)"
+    )
+    parser.add_argument(
+        "--lease",
+        metavar="SECONDS",
+        type=_seconds,
+        default=10.0,
+        help="the time within which the death of a worker is noticed by the others (default: 10)",
+    )
+
+
 def run_serve(args: argparse.Namespace) -> int:
     """Serve until a signal; raises ConnectionFailed where it cannot listen, BadInput for what cannot be used."""
-    from .gateway.server import Gateway  # a server's libraries are not needed by the other commands
+    from .gateway.server import listen  # a server's libraries are not needed by the other commands
+
+    if args.workers > 1 and (args.cassette or args.own or args.idle < math.inf):
+        raise BadInput("--cassette and --idle are for one worker; leave --workers out")
+    if args.workers > 1 and _store_of(args) == "memory":
+        raise BadInput(
+            f"{args.workers} workers cannot share a store in memory; expected --store sqlite:PATH or redis://…"
+        )
+    opened = _opened(args)
+    if args.workers > 1:
+        return _serve_together(args, opened, listen(args.host, args.port))
+    with opened(None, _token(args)) as gateway, _told(args.own, gateway):
+        asked_to_end = _until_signal(gateway)
+        _announce(args, gateway.access.port, gateway.url, gateway.token)
+        gateway.wait(args.idle)
+        idle = gateway.alive and not asked_to_end
+    _tell("stopped" if asked_to_end else "nobody used it" if idle else "the gateway ended by itself")
+    return 0 if asked_to_end or idle else STOPPED_BY_ITSELF
+
+
+def _opened(args: argparse.Namespace) -> Opened:
+    """What opens the gateway that the options ask for; BadInput for what cannot be used."""
+    from .gateway.server import Gateway
     from .gateway.settings import Settings
+    from .gateway.stores.opening import store_at
     from .profiles import open_upstream
 
     def opens() -> Upstream:
@@ -158,27 +207,44 @@ def run_serve(args: argparse.Namespace) -> int:
         )
 
     upstream = opens() if args.cassette is None else _recording(opens, args)
-    with (
-        Gateway(
+    args.upstream_name = upstream.name
+    store = store_at(_store_of(args))
+    settings = Settings(keep_alive=args.keep_alive, lease=args.lease, assignable=args.own is not None)
+
+    def open_gateway(listening: socket.socket | None, token: str | None) -> Gateway:
+        return Gateway(
             upstream,
             host=args.host,
             port=args.port,
-            token=_token(args),
+            token=token,
             allowed_hosts=tuple(args.allowed_host),
             cors=tuple(args.cors),
-            settings=Settings(keep_alive=args.keep_alive, assignable=args.own is not None),
-        ) as gateway,
-        _told(args.own, gateway),
-    ):
-        asked_to_end = _until_signal(gateway)
-        _tell(f"{upstream.name} answers; Ctrl-C ends the gateway")
-        if advice := _how_others_reach(args.host, gateway.access.port, args.allowed_host):
-            _tell(advice)
-        print(f"listening on {gateway.url}/?token={quote(gateway.token, safe='')}", flush=True)
-        gateway.wait(args.idle)
-        idle = gateway.alive and not asked_to_end
-    _tell("stopped" if asked_to_end else "nobody used it" if idle else "the gateway ended by itself")
-    return 0 if asked_to_end or idle else STOPPED_BY_ITSELF
+            settings=settings,
+            store=store(),
+            listening=listening,
+        )
+
+    return open_gateway
+
+
+def _serve_together(args: argparse.Namespace, opened: Opened, listening: socket.socket) -> int:
+    from .gateway.server import reachable
+
+    token = _token(args) or secrets.token_urlsafe(24)
+
+    def work() -> int:
+        with opened(listening, token) as gateway:
+            asked_to_end = _until_signal(gateway)
+            gateway.wait()
+        return 0 if asked_to_end else STOPPED_BY_ITSELF
+
+    workers = Workers(args.workers, work)
+    workers.start()
+    port: int = listening.getsockname()[1]
+    _announce(args, port, f"http://{reachable(args.host)}:{port}", token)
+    asked_to_end = workers.wait()
+    _tell("stopped" if asked_to_end else "the workers ended by themselves")
+    return 0 if asked_to_end else STOPPED_BY_ITSELF
 
 
 def _told(file: Path | None, gateway: Gateway) -> AbstractContextManager[None]:
@@ -195,6 +261,17 @@ def _recording(opens: Callable[[], Upstream], args: argparse.Namespace) -> Upstr
     from .recording import recording
 
     return recording(opens, args.cassette, mode=args.record_mode, pace=args.pace or 0.0, dialect=args.dialect)
+
+
+def _announce(args: argparse.Namespace, port: int, url: str, token: str) -> None:
+    _tell(f"{args.upstream_name} answers; Ctrl-C ends the gateway")
+    if advice := _how_others_reach(args.host, port, args.allowed_host):
+        _tell(advice)
+    print(f"listening on {url}/?token={quote(token, safe='')}", flush=True)
+
+
+def _store_of(args: argparse.Namespace) -> str:
+    return os.environ.get("SSECHAT_STORE", args.store) if args.store == "memory" else args.store
 
 
 def _until_signal(gateway: Gateway) -> list[int]:
@@ -261,6 +338,12 @@ def _host(text: str) -> str:
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) < 2**16):
         raise argparse.ArgumentTypeError(f"{text!r} is not a port; expected 0 to 65535, 0 takes a free one")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 1000):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of workers; expected 1 or more")
     return int(text)
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from .jupyter_lab import Lab, LabServer, chromium, write_settings
 from .kernels import KINDS, Kernel, write_kernelspecs
+from .redis_server import RedisServer, redis_executable
 
 if TYPE_CHECKING:
     StartKernel = Callable[..., Kernel]
@@ -91,6 +92,14 @@ def installed_chromium() -> str:
         missing = "chromium is not installed; `make test` as root installs it (apt-get install chromium)"
         pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
     return executable
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """One Redis for all tests of a process; who kills one starts another."""
+    server = RedisServer(redis_executable(), Path(tempfile.mkdtemp(prefix="ssechat-redis-")))
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

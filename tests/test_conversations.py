@@ -73,23 +73,35 @@ class Talk:
     def __init__(self, ends: Callable[[], list[Patch]] = finished) -> None:
         self.upstream = Asked(ends)
         self.conversations = Conversations(self.upstream)
-        self.session = self.conversations.sessions.create()
+        self._id = ""
+
+    async def session_id(self) -> str:
+        self._id = self._id or (await self.conversations.sessions.create()).id
+        return self._id
+
+    async def history(self) -> list[dict[str, Any]]:
+        session = await self.conversations.sessions.get(await self.session_id())
+        return [record.to_wire() for record in session.records.values()]
 
     async def complete(self, prompt: str, parent: int | None = None, **more: Any) -> Request:
-        body = Completion(chat_session_id=self.session.id, prompt=prompt, parent_message_id=parent, **more)
-        return await self._asked(self.conversations.complete(body))
+        body = Completion(
+            chat_session_id=await self.session_id(), prompt=prompt, parent_message_id=parent, **more
+        )
+        return await self._asked(await self.conversations.complete(body))
 
     async def edit(self, message_id: int, prompt: str, **more: Any) -> Request:
-        body = EditMessage(chat_session_id=self.session.id, message_id=message_id, prompt=prompt, **more)
-        return await self._asked(self.conversations.edit(body))
+        body = EditMessage(
+            chat_session_id=await self.session_id(), message_id=message_id, prompt=prompt, **more
+        )
+        return await self._asked(await self.conversations.edit(body))
 
     async def regenerate(self, message_id: int, **more: Any) -> Request:
-        body = Regenerate(chat_session_id=self.session.id, child_message_id=message_id, **more)
-        return await self._asked(self.conversations.regenerate(body))
+        body = Regenerate(chat_session_id=await self.session_id(), child_message_id=message_id, **more)
+        return await self._asked(await self.conversations.regenerate(body))
 
     async def go_on(self, message_id: int, **more: Any) -> Request:
-        body = Continue(chat_session_id=self.session.id, message_id=message_id, **more)
-        return await self._asked(self.conversations.go_on(body))
+        body = Continue(chat_session_id=await self.session_id(), message_id=message_id, **more)
+        return await self._asked(await self.conversations.go_on(body))
 
     async def _asked(self, reader: Reader) -> Request:
         async for _ in reader.frames(60):
@@ -140,7 +152,7 @@ def test_imported_messages_are_asked_with_as_they_were() -> None:
     async def talk() -> tuple[Request, Request]:
         talk = Talk()
         imported = as_body({"chat_messages": messages}, ImportedSession).chat_messages
-        talk.session = talk.conversations.sessions.restore(imported)
+        talk._id = (await talk.conversations.sessions.restore(imported)).id
         return await talk.go_on(4), await talk.complete("two", 4)
 
     first, second = run(talk())
@@ -192,7 +204,7 @@ def test_images_are_told_in_the_history_only_where_there_are_some() -> None:
         talk = Talk()
         await talk.complete("look", images=[PIXEL])
         await talk.complete("and?", 2)
-        return [record.to_wire() for record in talk.session.records.values()]
+        return await talk.history()
 
     first, *others = run(talk())
     assert first["images"] == [PIXEL]
@@ -200,16 +212,16 @@ def test_images_are_told_in_the_history_only_where_there_are_some() -> None:
 
 
 def test_a_wrong_image_leaves_the_conversation_as_it_was() -> None:
-    async def talk() -> Talk:
+    async def talk() -> list[dict[str, Any]]:
         talk = Talk()
         with pytest.raises(InvalidRequest, match="images: number 1 is not an image"):
             await talk.complete("look", images=["a.png"])
         await talk.complete("look")
         with pytest.raises(InvalidRequest, match="images: number 1 is not an image"):
             await talk.edit(1, "look", images=["a.png"])
-        return talk
+        return await talk.history()
 
-    assert len(run(talk()).session.records) == 2
+    assert len(run(talk())) == 2
 
 
 def test_an_answer_takes_no_images_of_its_own() -> None:

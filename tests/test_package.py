@@ -101,12 +101,31 @@ FLOORS = [
     "gateway.chat_request",
     "gateway.relay",
     "gateway.log",
+    "gateway.stores",
+    "gateway.stores.store",
+    "gateway.stores.memory",
+    "gateway.stores.sqlite_schema",
+    "gateway.stores.sqlite_rows",
+    "gateway.stores.sqlite_thread",
+    "gateway.stores.sqlite",
+    "gateway.stores.redis_scripts",
+    "gateway.stores.redis_rows",
+    "gateway.stores.redis_calls",
+    "gateway.stores.redis",
+    "gateway.stores.opening",
     "gateway.sessions",
     "gateway.patch_stream",
     "gateway.event_log",
     "gateway.generation",
-    "gateway.conversations",
+    "gateway.mirror",
+    "gateway.owned_log",
     "gateway.eager",
+    "gateway.ending",
+    "gateway.appender",
+    "gateway.streams",
+    "gateway.stored_sessions",
+    "gateway.question",
+    "gateway.conversations",
     "gateway.event_stream",
     "gateway.endpoint",
     "gateway.own_api",
@@ -152,6 +171,7 @@ FLOORS = [
     "options",
     "connection",
     "magics",
+    "workers",
     "serve",
     "server_proxy",
     "testing",
@@ -178,6 +198,7 @@ DOORS = {
     "prometheus_client": ["gateway.metrics"],
     "pydantic": ["schema"],
     "pytest": ["testing"],
+    "redis": ["gateway.stores.redis_calls"],
     "starlette": [
         "gateway.access",
         "gateway.app",
@@ -201,6 +222,9 @@ DISTRIBUTIONS = {"markdown_it": "markdown_it_py"}
 
 GIVEN = {"ipykernel", "nbval", "pydantic", "pytest"}
 """Imported, but no dependency: what runs us, and what is asked for by those who have it."""
+
+EXTRAS = {"redis": "gateway.stores.opening"}
+"""Imported where it is asked for, by the extra of its name → who says so when it is missing."""
 
 STATIC = {f"jupyter_ssechat/static/{name}" for name in ("widget.js", "widget.css", "extras.js")}
 LABEXTENSION = {"install.json", "package.json", "static/remoteEntry.js"}
@@ -333,7 +357,15 @@ def test_every_library_has_its_doorkeeper() -> None:
 def test_every_imported_library_is_a_declared_dependency() -> None:
     requirements = PROJECT["dependencies"]
     declared = {re.split(r"[^\w-]", requirement)[0].lower().replace("-", "_") for requirement in requirements}
-    assert {DISTRIBUTIONS.get(name, name).lower() for name in set(DOORS) - GIVEN} <= declared
+    needed = set(DOORS) - GIVEN - set(EXTRAS)
+    assert {DISTRIBUTIONS.get(name, name).lower() for name in needed} <= declared
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_every_optional_library_is_an_extra_of_its_name(name: str) -> None:
+    extras = PROJECT["optional-dependencies"]
+    assert [re.split(r"[^\w-]", one)[0] for one in extras[name]] == [name]
+    assert any(one.startswith(f"jupyter-ssechat[{name}]") for one in extras["test"])
 
 
 def test_every_module_imports_by_itself() -> None:

@@ -21,6 +21,7 @@ from jupyter_ssechat.exchange import Patience
 from jupyter_ssechat.gateway.bodies import Completion, Continue, EditMessage, Regenerate
 from jupyter_ssechat.gateway.conversations import Conversations
 from jupyter_ssechat.gateway.log import Reader
+from jupyter_ssechat.gateway.sessions import Session
 from jupyter_ssechat.model_server import ModelServer
 from jupyter_ssechat.recording import recording
 from jupyter_ssechat.tape import Cassette
@@ -47,39 +48,46 @@ class Talk:
 
     def __init__(self, upstream: Upstream) -> None:
         self.conversations = Conversations(upstream, now=lambda: 1000.0, clock=lambda: 5.0)
-        self.session = self.conversations.sessions.create()
         self.sent: list[bytes] = []
+        self.session = Session("", lambda: 0.0)
+
+    async def session_id(self) -> str:
+        if not self.session.id:
+            self.session = await self.conversations.sessions.create()
+        return self.session.id
+
+    async def look(self) -> Session:
+        """The session as it is now, also for who looks at it afterwards."""
+        self.session = await self.conversations.sessions.get(await self.session_id())
+        return self.session
 
     async def ask(self, prompt: str, parent: int | None = None, *, stop_after: int = NEVER) -> int:
         """Ask, stop when the text is so long, and return the id of the answer."""
-        body = Completion(chat_session_id=self.session.id, prompt=prompt, parent_message_id=parent)
-        return await self._read(self.conversations.complete(body), stop_after)
+        body = Completion(chat_session_id=await self.session_id(), prompt=prompt, parent_message_id=parent)
+        return await self._read(await self.conversations.complete(body), stop_after)
 
     async def go_on(self, message_id: int, *, stop_after: int = NEVER) -> int:
-        body = Continue(chat_session_id=self.session.id, message_id=message_id)
-        return await self._read(self.conversations.go_on(body), stop_after)
+        body = Continue(chat_session_id=await self.session_id(), message_id=message_id)
+        return await self._read(await self.conversations.go_on(body), stop_after)
 
     async def regenerate(self, message_id: int) -> int:
-        body = Regenerate(chat_session_id=self.session.id, child_message_id=message_id)
-        return await self._read(self.conversations.regenerate(body), NEVER)
+        body = Regenerate(chat_session_id=await self.session_id(), child_message_id=message_id)
+        return await self._read(await self.conversations.regenerate(body), NEVER)
 
     async def edit(self, message_id: int, prompt: str) -> int:
-        body = EditMessage(chat_session_id=self.session.id, message_id=message_id, prompt=prompt)
-        return await self._read(self.conversations.edit(body), NEVER)
+        body = EditMessage(chat_session_id=await self.session_id(), message_id=message_id, prompt=prompt)
+        return await self._read(await self.conversations.edit(body), NEVER)
 
     async def _read(self, reader: Reader, stop_after: int) -> int:
-        number = max(self.session.records) if not self.session.records else self._answering()
-        message = self.session.get(number).message
+        [number] = [one.message_id for one in (await self.look()).records.values() if one.running]
+        message = (await self.look()).get(number).message
         async with aclosing(reader.frames(60)) as frames:
             async for frame in frames:
                 self.sent.append(frame)
                 if len(message.content) + len(message.thinking) >= stop_after:
                     stop_after = NEVER
-                    await self.conversations.stop(self.session.id, number)
-        return number
-
-    def _answering(self) -> int:
-        [(_, number)] = self.conversations._running
+                    await self.conversations.stop(await self.session_id(), number)
+        await self.look()
         return number
 
     def outcome(self) -> tuple[str, str]:
@@ -248,10 +256,11 @@ def test_a_stop_that_was_not_recorded_is_a_stop(path: Path) -> None:
 def test_a_second_stop_changes_nothing(path: Path) -> None:
     async def talk() -> Talk:
         made = Talk(recording(None, Cassette(path, "none", pace=3600)))
-        body = Completion(chat_session_id=made.session.id, prompt="hello", parent_message_id=None)
-        made.conversations.complete(body)
+        body = Completion(chat_session_id=await made.session_id(), prompt="hello", parent_message_id=None)
+        await made.conversations.complete(body)
         await asyncio.gather(*(made.conversations.stop(made.session.id, 2) for _ in range(3)))
         await made.conversations.stop(made.session.id, 2)
+        await made.look()
         return made
 
     assert told(asyncio.run(asyncio.wait_for(talk(), 30))) == STOPPED
@@ -262,10 +271,11 @@ def test_a_stop_before_the_answer_began_is_replayed_too(tmp_path: Path) -> None:
 
     async def talk(upstream: Upstream) -> Talk:
         made = Talk(upstream)
-        body = Completion(chat_session_id=made.session.id, prompt="hello", parent_message_id=None)
-        reader = made.conversations.complete(body)
+        body = Completion(chat_session_id=await made.session_id(), prompt="hello", parent_message_id=None)
+        reader = await made.conversations.complete(body)
         await made.conversations.stop(made.session.id, 2)
         made.sent = [frame async for frame in reader.frames(60)]
+        await made.look()
         await made.aclose()
         return made
 
@@ -340,9 +350,9 @@ def test_edit_regenerate_and_branches_work_over_a_cassette(tmp_path: Path) -> No
 def test_late_readers_see_what_the_first_one_saw(path: Path) -> None:
     async def talk() -> list[str]:
         made = Talk(recording(None, Cassette(path, "none", pace=0.01)))
-        body = Completion(chat_session_id=made.session.id, prompt="whole", parent_message_id=None)
-        readers = [made.conversations.complete(body)]
-        readers += [made.conversations.resume(made.session.id, 2) for _ in range(5)]
+        body = Completion(chat_session_id=await made.session_id(), prompt="whole", parent_message_id=None)
+        readers = [await made.conversations.complete(body)]
+        readers += [await made.conversations.resume(made.session.id, 2) for _ in range(5)]
         texts = await asyncio.gather(*map(whole, readers))
         await made.aclose()
         return [without_ids(text) for text in texts]

@@ -1,18 +1,19 @@
-"""Sessions: ids, parents, branches, and what is remembered of those that are gone."""
+"""Sessions: ids, parents, branches, and what a store gets of them."""
 
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_ssechat.errors import Expired, InvalidRequest, NotFound
-from jupyter_ssechat.gateway import sessions
-from jupyter_ssechat.gateway.bodies import SavedMessage
-from jupyter_ssechat.gateway.sessions import TITLE_LENGTH, Record, Session, Sessions
+from jupyter_ssechat.errors import InvalidRequest, NotFound
+from jupyter_ssechat.gateway.bodies import Asking, Completion, SavedMessage
+from jupyter_ssechat.gateway.sessions import TITLE_LENGTH, Record, Session, restored
+from jupyter_ssechat.gateway.stores.store import Entry, Position
 from jupyter_ssechat.message import finished
 from jupyter_ssechat.patches import Patch
 
@@ -138,26 +139,27 @@ def saved(message_id: int, parent_id: int | None = None, **fields: Any) -> Saved
     return SavedMessage(**{"message_id": message_id, "parent_id": parent_id, "role": role, **fields})
 
 
+def put_back(*messages: SavedMessage) -> Session:
+    return restored(Session("r", Calendar()), messages)
+
+
 def test_a_saved_conversation_is_a_session_with_the_old_ids() -> None:
-    restored = Sessions(Calendar()).restore(
-        [saved(1, content="one  two"), saved(4, 1, content="x"), saved(7, 4)]
-    )
-    assert [(one.message_id, one.parent_id) for one in restored.records.values()] == [
+    session = put_back(saved(1, content="one  two"), saved(4, 1, content="x"), saved(7, 4))
+    assert [(one.message_id, one.parent_id) for one in session.records.values()] == [
         (1, None),
         (4, 1),
         (7, 4),
     ]
-    assert restored.title == "one two"
-    assert restored.add_prompt("next", 4).message_id == 8
+    assert session.title == "one two"
+    assert session.fork().add_prompt("next", 4).message_id == 8
 
 
-def test_a_saved_answer_has_every_field_of_an_answer_and_is_over() -> None:
-    restored = Sessions(Calendar()).restore([saved(1), saved(2, 1, content="x", model="m")])
-    session = Session("s", Calendar())
+def test_a_saved_answer_has_every_field_of_an_answer_and_is_over(session: Session) -> None:
+    found = put_back(saved(1), saved(2, 1, content="x", model="m"))
     fresh = answered(session, session.add_prompt("one", None))
-    assert set(restored.get(2).to_wire()) == set(fresh.to_wire())
-    assert set(restored.get(1).to_wire()) == set(session.get(1).to_wire())
-    assert (restored.get(2).message.status, restored.get(2).message.content) == ("finished", "x")
+    assert set(found.get(2).to_wire()) == set(fresh.to_wire())
+    assert set(found.get(1).to_wire()) == set(session.get(1).to_wire())
+    assert (found.get(2).message.status, found.get(2).message.content) == ("finished", "x")
 
 
 @pytest.mark.parametrize(
@@ -171,13 +173,9 @@ def test_a_saved_answer_has_every_field_of_an_answer_and_is_over() -> None:
         (saved(2, 1, images=["ftp://x"]), r"chat_messages\[1\]\.images: number 1 is not an image"),
     ],
 )
-def test_a_saved_message_without_a_place_is_refused_and_no_session_is_left(
-    second: SavedMessage, said: str
-) -> None:
-    found = Sessions(Calendar())
+def test_a_saved_message_without_a_place_is_refused(second: SavedMessage, said: str) -> None:
     with pytest.raises(InvalidRequest, match=said):
-        found.restore([saved(1), second])
-    assert found.all() == []
+        put_back(saved(1), second)
 
 
 def test_a_saved_message_that_is_nested_too_deeply_is_refused() -> None:
@@ -185,51 +183,40 @@ def test_a_saved_message_that_is_nested_too_deeply_is_refused() -> None:
     for _ in range(200):
         deep = {"in": deep}
     with pytest.raises(InvalidRequest, match="nested too deeply"):
-        Sessions(Calendar()).restore([saved(1, verbatim=[deep])])
+        put_back(saved(1, verbatim=[deep]))
 
 
-# ---- all sessions ----
+# ---- for a store ----
 
 
-def refusal(found: Sessions, session_id: str) -> tuple[type[Exception], int, int]:
-    with pytest.raises((NotFound, Expired)) as error:
-        found.get(session_id)
-    return type(error.value), error.value.status, error.value.biz_code
+def test_a_message_is_the_same_after_it_was_stored(session: Session) -> None:
+    record = answered(session, session.add_prompt("one", None))
+    record.apply([Patch("response/content", "APPEND", "yes"), *finished()])
+    record.epoch, record.fence, record.stream_id, record.upstream = 2, 3, "s", "u"
+    record.asked = Completion(chat_session_id="s", prompt="one", model="m", images=["x"], options={"a": 1})
+    again = Record.stored(record.to_row())
+    assert again.to_row() == record.to_row()
+    assert again.message.content == "yes"
+    assert again.asked == Asking(chat_session_id="s", model="m", options={"a": 1})
 
 
-def test_a_session_is_found_by_its_id_until_it_is_deleted() -> None:
-    found = Sessions(Calendar())
-    one, two = found.create(), found.create()
-    assert one.id != two.id
-    assert found.get(one.id) is one
-    found.delete(one.id)
-    assert refusal(found, one.id) == (Expired, 410, 27)
-    assert found.get(two.id) is two
-    with pytest.raises(Expired):
-        found.delete(one.id)
+def test_a_message_that_runs_is_its_document_and_its_log(session: Session) -> None:
+    row = answered(session, session.add_prompt("one", None)).to_row()
+    said = [Entry(Position(1, n), [Patch("response/content", "APPEND", str(n))]) for n in (1, 2)]
+    record = Record.stored(replace(row, running=True, tail=said))
+    assert (record.message.content, record.position) == ("12", Position(1, 2))
 
 
-@pytest.mark.parametrize("session_id", ["", "none", "../s"])
-def test_a_session_that_never_was_is_not_found(session_id: str) -> None:
-    found = Sessions(Calendar())
-    assert refusal(found, session_id) == (NotFound, 404, 26)
-    with pytest.raises(NotFound):
-        found.delete(session_id)
+def test_a_copy_changes_for_itself(session: Session) -> None:
+    record = answered(session, session.add_prompt("one", None))
+    record.copy().apply([Patch("response/content", "APPEND", "no")])
+    assert record.message.content == ""
 
 
-def test_sessions_are_listed_with_the_one_changed_last_first() -> None:
-    found = Sessions(Calendar())
-    one, two, three = found.create(), found.create(), found.create()
-    assert found.all() == [three, two, one]
-    one.add_prompt("x", None)
-    assert found.all() == [one, three, two]
-
-
-def test_of_the_deleted_only_the_last_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "REMEMBERED", 3)
-    found = Sessions(Calendar())
-    gone = [found.create().id for _ in range(5)]
-    for session_id in gone:
-        found.delete(session_id)
-    kinds: list[Any] = [refusal(found, session_id)[0] for session_id in gone]
-    assert kinds == [NotFound, NotFound, Expired, Expired, Expired]
+def test_a_fork_knows_what_it_has_changed_and_changes_for_itself(session: Session) -> None:
+    first = session.add_prompt("one", None)
+    fork = session.fork()
+    answer = answered(fork, first)
+    assert (fork.changed, list(session.records)) == ({2: answer}, [1])
+    assert fork.path_to(answer) == [first, answer]
+    assert (fork.title, fork.id) == (session.title, session.id)

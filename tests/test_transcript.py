@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_ssechat.errors import BadInput
-from jupyter_ssechat.gateway.sessions import Sessions
+from jupyter_ssechat.gateway.sessions import Session, restored
 from jupyter_ssechat.transcript import FORMAT, Transcript, message_in, read_transcript
 
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
@@ -81,7 +81,7 @@ def test_any_list_of_messages_comes_out_as_it_went_in(messages: list[dict[str, A
 @given(st.lists(MESSAGES, max_size=8))
 def test_any_list_of_messages_is_a_tree_that_the_gateway_takes_in(messages: list[dict[str, Any]]) -> None:
     transcript = read_transcript(messages)
-    session = Sessions(lambda: 1.0).restore(transcript.messages)
+    session = restored(Session("s", lambda: 1.0), transcript.messages)
     roles = [record.role for record in session.records.values()]
     assert roles == ["USER", "ASSISTANT"] * (len(roles) // 2)
 
@@ -181,7 +181,7 @@ def test_an_answer_that_still_streams_is_saved_as_interrupted() -> None:
 
 def test_saving_what_was_loaded_changes_nothing() -> None:
     transcript = of_history(system="s", model="m", cells={"a": 2})
-    session = Sessions(lambda: 1.0).restore(transcript.messages)
+    session = restored(Session("s", lambda: 1.0), transcript.messages)
     history = [one.to_wire() for one in session.records.values()]
     again = Transcript.of_history(history, head=6, system="s", model="m", cells={"a": 2})
     times = [{**one, "inserted_at": None} for one in again.to_wire()]

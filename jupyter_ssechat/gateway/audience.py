@@ -40,6 +40,7 @@ class Audience:
     def __init__(self, count: Callable[[], ReaderGuard] | None = None) -> None:
         self._count = count
         self._present: dict[object, ReaderGuard | None] = {}
+        self._elsewhere = False
         self._grace = 0.0
         self._deserted: Callable[[], object] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -53,6 +54,12 @@ class Audience:
         """Let readers go as they like from now on."""
         self._deserted = None
         self._look()
+
+    def elsewhere(self, present: bool) -> None:
+        """Note whether others have readers of the same answer."""
+        if present != self._elsewhere:
+            self._elsewhere = present
+            self._look()
 
     def came(self, reader: object) -> None:
         """Note a reader."""
@@ -71,7 +78,7 @@ class Audience:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self._present and self._deserted is not None:
+        if not (self._present or self._elsewhere) and self._deserted is not None:
             self._timer = asyncio.get_running_loop().call_later(self._grace, self._deserted)
 
 

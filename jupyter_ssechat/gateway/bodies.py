@@ -79,6 +79,17 @@ class Asking(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     grace: Seconds | None = None
 
 
+def fields_of(asking: Asking) -> dict[str, Any]:
+    """How an answer was asked for as JSON, without the images, which are kept with the prompt."""
+    fields = msgspec.to_builtins(asking)
+    return {name: fields[name] for name in Asking.__struct_fields__ if name != "images"}
+
+
+def asking_of(fields: dict[str, Any]) -> Asking:
+    """How an answer was asked for."""
+    return msgspec.convert(fields, Asking)
+
+
 class Completion(Asking, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A prompt after `parent_message_id`, None at the root."""
 

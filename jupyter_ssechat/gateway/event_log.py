@@ -54,6 +54,9 @@ class EventLog(StreamLog):
                     limit = f"{self._max_bytes / 2**20:g} MiB"
                     raise BodyTooLarge(f"the answer is larger than {limit} as events, so it was ended")
 
+    async def room(self) -> None:
+        """There is always room, up to the bound."""
+
     def event(self, name: str, data: object) -> None:
         """Append an event with its number."""
         self._push(encode(event=name, data=dumps(data), id=f"{self.name}-{self.last + 1}"))

@@ -62,6 +62,10 @@ class Log(Protocol):
         """Apply patches to the record, and tell of them; StreamError when there is no room for more text."""
         ...
 
+    async def room(self) -> None:
+        """Wait until there is room for more."""
+        ...
+
     def end(self) -> None:
         """Say how the answer ended; nothing comes after that."""
         ...
@@ -89,6 +93,7 @@ class Generation(Generic[LogT]):
         self._guard = guard
         self._clock = ThinkingClock(clock, record.message.thinking_seconds or 0.0)
         self._on_end = on_end
+        self._ended = False
         self._task: asyncio.Task[None] | None = None
         self._take: Take | None = None
 
@@ -118,6 +123,12 @@ class Generation(Generic[LogT]):
     async def fail(self, type: str, message: str) -> None:
         """End as failed, for a reason that lies with the gateway."""
         self._seal(failed(type, message))
+        await self.cancel()
+
+    async def let_go(self) -> None:
+        """End without a word about the answer, which somebody else has now."""
+        if not self._ended:
+            self._close()
         await self.cancel()
 
     async def cancel(self) -> None:
@@ -152,6 +163,7 @@ class Generation(Generic[LogT]):
                 self._write(patches)
                 if self.log.closed:
                     return
+                await self.log.room()
 
     def _begun(self) -> bool:
         message = self._record.message
@@ -177,8 +189,13 @@ class Generation(Generic[LogT]):
     def _end(self) -> None:
         self._session.touch()
         self._guard.end(*_outcome(self._record.message))
-        self.log.audience.dismiss()
         self.log.end()
+        self._close()
+
+    def _close(self) -> None:
+        self._ended = True
+        self._guard.end("cancelled")
+        self.log.audience.dismiss()
         self._on_end()
 
 

@@ -39,6 +39,7 @@ ERRORS = frozenset(
         "generation_err",
         "input_exceeds_limit",
         "internal_error",
+        "interrupted",
         "invalid_data",
         "invalid_request_error",
         "no_model",

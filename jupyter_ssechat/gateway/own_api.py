@@ -30,7 +30,7 @@ class OwnAPI:
 
     async def _grant(self, raw: bytes) -> ASGIApp:
         body = read(raw, Grant)
-        self._conversations.sessions.get(body.chat_session_id).get(body.message_id)
+        (await self._conversations.sessions.get(body.chat_session_id)).get(body.message_id)
         token = self._access.grant(body.origin, body.chat_session_id, body.message_id)
         return envelope_response(biz_data={"token": token})
 
@@ -40,7 +40,7 @@ class OwnAPI:
             upstream = body.upstream.open()
         except BadInput as error:
             raise InvalidRequest(f"upstream: {error}", status=422, code=42200) from None
-        self._conversations.sessions.get(body.chat_session_id)
+        await self._conversations.sessions.get(body.chat_session_id)
         self._conversations.assign(body.chat_session_id, upstream)
         return envelope_response()
 

@@ -54,24 +54,25 @@ class PatchAPI:
         return [Route(f"/api/v0/{path}", endpoint(call), methods=["POST"]) for path, call in calls.items()]
 
     def _stream(
-        self, kind: type[Any], open_reader: Callable[[Any], Reader]
+        self, kind: type[Any], open_reader: Callable[[Any], Awaitable[Reader]]
     ) -> Callable[[bytes], Awaitable[ASGIApp]]:
         async def call(raw: bytes) -> ASGIApp:
-            return EventStream(open_reader(read(raw, kind)), self._keep_alive)
+            return EventStream(await open_reader(read(raw, kind)), self._keep_alive)
 
         return call
 
     async def _create(self, raw: bytes) -> ASGIApp:
         read(raw, Nothing)
-        return envelope_response(biz_data={"id": self._conversations.sessions.create().id})
+        return envelope_response(biz_data={"id": (await self._conversations.sessions.create()).id})
 
     async def _import(self, raw: bytes) -> ASGIApp:
-        session = self._conversations.sessions.restore(read(raw, ImportedSession).chat_messages)
+        session = await self._conversations.sessions.restore(read(raw, ImportedSession).chat_messages)
         return envelope_response(biz_data=session.to_wire())
 
     async def _list(self, raw: bytes) -> ASGIApp:
         read(raw, Nothing)
-        rows = [session.to_wire() for session in self._conversations.sessions.all()]
+        heads = await self._conversations.sessions.all()
+        rows = [{"id": head.id, "title": head.title, "updated_at": head.updated_at} for head in heads]
         return envelope_response(biz_data={"chat_sessions": rows})
 
     async def _delete(self, raw: bytes) -> ASGIApp:
@@ -79,7 +80,7 @@ class PatchAPI:
         return envelope_response()
 
     async def _history(self, raw: bytes) -> ASGIApp:
-        session = self._conversations.sessions.get(read(raw, OfSession).chat_session_id)
+        session = await self._conversations.sessions.get(read(raw, OfSession).chat_session_id)
         messages = [record.to_wire() for record in session.records.values()]
         return envelope_response(biz_data={"chat_session": session.to_wire(), "chat_messages": messages})
 

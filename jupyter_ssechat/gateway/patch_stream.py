@@ -19,7 +19,7 @@ class PatchStream(StreamLog):
     advice = "resume to have it continued"
 
     def __init__(self, session: Session, record: Record, audience: Audience | None = None) -> None:
-        self.stream_id = str(uuid.uuid4())
+        self.stream_id = record.stream_id or str(uuid.uuid4())
         self._session = session
         self._record = record
         ready = {
@@ -35,6 +35,9 @@ class PatchStream(StreamLog):
         self._record.apply(list(patches))
         super().write(patches)
 
+    async def room(self) -> None:
+        """There is always room."""
+
     def end(self) -> None:
         """Say how the answer ended; nothing comes after that."""
         message = self._record.message
@@ -44,6 +47,11 @@ class PatchStream(StreamLog):
             self.event("finish", {})
             self.event("update_session", {"updated_at": self._session.updated_at})
         self.event("close", {"click_behavior": _click_behavior(message)})
+        self.close()
+
+    def hand_over(self) -> None:
+        """Tell the readers to come again: the answer goes on elsewhere."""
+        self.event("close", {"click_behavior": "none", "auto_resume": True})
         self.close()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import uvicorn
 
-from ..errors import ConnectionFailed
+from ..errors import BadInput, ConnectionFailed
 from ..upstream import Demo, Upstream
 from .access import Access
 from .app import create_app
@@ -23,10 +23,13 @@ from .conversations import Conversations
 from .event_stream import Direct
 from .metrics import Metrics
 from .settings import Settings
+from .stores.opening import store_at
+from .stores.store import Store
 
 START_SECONDS = 20.0
 CLOSE_SECONDS = 5.0
 WAKE_SECONDS = 1.0
+MEMORY = "memory"
 EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 """What listens everywhere → where this machine reaches it."""
 
@@ -40,6 +43,7 @@ class _Server(uvicorn.Server):
         self.listening = threading.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._conversations.streams.begin()
         await super().startup(sockets)
         self.listening.set()
 
@@ -79,6 +83,8 @@ class Gateway:
     """A gateway in this process, at `url`, from its creation until `close()`.
 
     `port` 0 takes a free one; a `host` of 0.0.0.0 or :: listens on every address of the machine.
+    What it keeps is in `store`, in memory unless another is given. With `listening` it takes its connections from
+    there, perhaps with other processes.
     `allowed_hosts` are further names it goes by, `cors` the origins whose pages may read.
     Raises ConnectionFailed when it cannot listen, BadInput for a token, host or origin that cannot be one.
     """
@@ -93,14 +99,19 @@ class Gateway:
         allowed_hosts: tuple[str, ...] = (),
         cors: tuple[str, ...] = (),
         settings: Settings | None = None,
+        store: Store | None = None,
+        listening: socket.socket | None = None,
     ) -> None:
+        settings = settings or Settings()
         self.access = Access(token, allowed_hosts=allowed_hosts, origins=cors)
         self.metrics = Metrics()
-        self._conversations = Conversations(upstream or Demo(), metrics=self.metrics)
-        self._socket = _listen(host, port)
+        self._conversations = Conversations(
+            upstream or Demo(), store=store, settings=settings, metrics=self.metrics
+        )
+        self._socket = listening or listen(host, port)
         self.access.port = self._socket.getsockname()[1]
-        self.url = f"http://{_reachable(host)}:{self.access.port}"
-        app = create_app(self._conversations, self.access, self.metrics, settings or Settings())
+        self.url = f"http://{reachable(host)}:{self.access.port}"
+        app = create_app(self._conversations, self.access, self.metrics, settings)
         self._calls = _Calls(app)
         config = uvicorn.Config(
             Direct(self._calls),
@@ -167,7 +178,8 @@ class Gateway:
         asyncio.run(self._server.serve(sockets=[self._socket]))
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; `port` 0 takes a free one. Raises ConnectionFailed when it cannot."""
     try:
         [(family, _, _, _, address), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         both = host == "::" and socket.has_dualstack_ipv6()
@@ -177,7 +189,8 @@ def _listen(host: str, port: int) -> socket.socket:
         raise ConnectionFailed(f"cannot listen on {_bracketed(host)}:{port}: {said}") from None
 
 
-def _reachable(host: str) -> str:
+def reachable(host: str) -> str:
+    """How this machine reaches what listens on `host`."""
     return EVERY_ADDRESS.get(host) or _bracketed(host)
 
 
@@ -191,12 +204,18 @@ class _Embedded:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._gateway: Gateway | None = None
+        self._store = MEMORY
         atexit.register(self.close)
 
-    def open(self) -> Gateway:
+    def open(self, store: str | None = None) -> Gateway:
         with self._lock:
             if self._gateway is None or not self._gateway.alive:
-                self._gateway = Gateway()
+                self._gateway = Gateway(store=store_at(store or MEMORY)())
+                self._store = store or MEMORY
+            elif store not in (None, self._store):
+                raise BadInput(
+                    f"this process has a gateway whose store is {self._store}; close it first, or restart the kernel"
+                )
             return self._gateway
 
     def close(self) -> None:
@@ -209,9 +228,13 @@ class _Embedded:
 _embedded = _Embedded()
 
 
-def embedded() -> Gateway:
-    """The gateway of this process: started by the first call, closed with the process."""
-    return _embedded.open()
+def embedded(store: str | None = None) -> Gateway:
+    """The gateway of this process: started by the first call, closed with the process.
+
+    `store` says where it keeps conversations: ``memory`` (default), ``sqlite:PATH``, which outlives the process, or
+    ``redis://…``. Raises BadInput for what is no store, or when the gateway has another one.
+    """
+    return _embedded.open(store)
 
 
 def close_embedded() -> None:

@@ -1,0 +1,40 @@
+"""The address of a store → the store: ``memory``, ``sqlite:PATH``, ``redis://…``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...errors import BadInput
+from .memory import MemoryStore
+from .sqlite import SQLiteStore
+from .store import Store
+
+REDIS = ("redis://", "rediss://", "unix://")
+EXPECTED = "expected memory, sqlite:PATH or redis://HOST[:PORT][/DB]"
+
+
+def store_at(address: str) -> Callable[[], Store]:
+    """What opens the store at `address`, on the event loop that it is for; BadInput for what is no address."""
+    kind, _, path = address.partition(":")
+    if address == "memory":
+        return MemoryStore
+    if kind == "sqlite" and path:
+        return lambda: SQLiteStore(path)
+    if address.startswith(REDIS):
+        return _redis(address)
+    raise BadInput(f"{address.partition('?')[0]!r} is not a store; {EXPECTED}")
+
+
+def _redis(url: str) -> Callable[[], Store]:
+    try:
+        from .redis import RedisStore  # an extra of this package
+    except ModuleNotFoundError as error:
+        if error.name != "redis":
+            raise
+        raise BadInput(
+            "a store in Redis needs the package redis; install it with: pip install 'jupyter-ssechat[redis]'"
+        ) from None
+    return lambda: RedisStore(url)
+
+
+__all__ = ["store_at"]

@@ -1,0 +1,130 @@
+"""``serve --workers``: processes on one socket and one store, replaced when they die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from jupyter_ssechat import demo
+from jupyter_ssechat.errors import BadInput
+from jupyter_ssechat.gateway.server import Gateway, close_embedded, embedded
+
+from .redis_server import RedisServer
+from .test_serve import COMMAND, Server
+from .test_serve import growing as grown
+
+
+def children(pid: int) -> set[int]:
+    """The processes that a process has started."""
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+def refused(*options: str) -> tuple[int, str]:
+    ran = subprocess.run([*COMMAND, *options], capture_output=True, text=True, timeout=60, check=False)
+    return ran.returncode, ran.stderr
+
+
+def test_workers_without_a_common_store_are_refused_with_the_reason() -> None:
+    code, said = refused("--workers", "2")
+    assert code == 2
+    assert "2 workers cannot share a store in memory; expected --store sqlite:PATH or redis://" in said
+
+
+@pytest.mark.parametrize("options", [["--store", "postgres://x"], ["--workers", "0"], ["--workers", "two"]])
+def test_what_cannot_be_is_refused(options: list[str]) -> None:
+    code, said = refused(*options)
+    assert code == 2 and "expected" in said
+
+
+def test_workers_answer_together_and_one_that_dies_is_replaced(tmp_path: Path) -> None:
+    server = Server("--workers", "2", "--store", f"sqlite:{tmp_path / 's.db'}", "--pace", "0")
+    try:
+        first = children(server.process.pid)
+        assert len(first) == 2
+        sessions = [server.session() for _ in range(10)]
+        assert server.ask("hello").status == "finished"
+        os.kill(min(first), signal.SIGKILL)
+        while len(now := children(server.process.pid)) < 2 or min(first) in now:
+            time.sleep(0.01)
+        found = server.post("chat_session/list", {}).json()["data"]["biz_data"]["chat_sessions"]
+        assert {one["id"] for one in found} >= set(sessions)
+        assert server.ask("hello").status == "finished"
+        code, _, said = server.end()
+        assert (code, said.splitlines()[-1]) == (0, "jupyter-ssechat: stopped")
+    finally:
+        server.close()
+
+
+def test_a_conversation_in_redis_outlives_the_server(redis_server: RedisServer) -> None:
+    options = ("--store", redis_server.url, "--pace", "0")
+    first = Server(*options)
+    try:
+        session = first.session()
+        with first.asking("hello", session) as growing:
+            *_, message = growing
+        assert first.end()[0] == 0
+    finally:
+        first.close()
+    second = Server(*options)
+    try:
+        body = {"chat_session_id": session}
+        history = second.post("chat/history_messages", body).json()["data"]["biz_data"]["chat_messages"]
+        assert [one["content"] for one in history] == ["hello", message.content]
+    finally:
+        second.close()
+
+
+def test_a_half_finished_answer_in_a_file_survives_its_process(tmp_path: Path) -> None:
+    options = ("--store", f"sqlite:{tmp_path / 's.db'}", "--pace", "0.3", "--lease", "1")
+    first = Server(*options)
+    try:
+        session = first.session()
+        with first.asking("hello", session) as growing:
+            seen = next(message for message in growing if len(message.thinking) > 50)
+            first.process.kill()
+    finally:
+        first.close()
+    second = Server(*options)
+    try:
+        body = {"chat_session_id": session, "message_id": 2}
+        with second.http.stream("POST", "/api/v0/chat/resume_stream", json=body) as response:
+            *_, message = grown(response.iter_raw())
+        script = list(demo.script("hello", thinking=True, turn=1, system=None))
+        assert message.thinking.startswith(seen.thinking)
+        assert message.thinking == "".join(token.text for token in script if token.kind == "thinking")
+        assert message.content == "".join(token.text for token in script if token.kind == "content")
+        assert message.status == "finished"
+    finally:
+        second.close()
+
+
+def test_the_gateway_of_a_process_can_keep_its_conversations_in_a_file(tmp_path: Path) -> None:
+    close_embedded()
+    try:
+        address = f"sqlite:{tmp_path / 's.db'}"
+        session = created(embedded(address))
+        with pytest.raises(BadInput, match="has a gateway whose store is sqlite:"):
+            embedded("memory")
+        assert embedded() is embedded(address)
+        close_embedded()
+        found = post(embedded(address), "chat_session/list")["chat_sessions"]
+        assert [one["id"] for one in found] == [session]
+    finally:
+        close_embedded()
+
+
+def post(gateway: Gateway, path: str) -> Any:
+    headers = {"authorization": f"Bearer {gateway.token}"}
+    answer = httpx.post(f"{gateway.url}/api/v0/{path}", json={}, headers=headers, trust_env=False)
+    return answer.json()["data"]["biz_data"]
+
+
+def created(gateway: Gateway) -> str:
+    return post(gateway, "chat_session/create")["id"]
