@@ -16,6 +16,7 @@ MAX_FRAMES = 8
 MAX_CHAIN = 3
 MAX_GROUP = 5
 MAX_MESSAGE = 2_000
+MAX_LINE = 2_500
 CONTEXT = 2
 
 Titles = Callable[[str], str | None]
@@ -24,11 +25,21 @@ Titles = Callable[[str], str | None]
 _SECRET_NAME = re.compile(
     r"(?:^|_)(?:\w*KEY|TOKENS?|SECRETS?|PASS(?:WORD|WD|PHRASE)?|CREDENTIALS?)(?:_|$)", re.I
 )
-_USER = re.compile(r"\b([a-z][a-z0-9+.-]*://)[^\s/@'\"]+@", re.I)
+_USER = re.compile(r"\b([a-z][a-z0-9+.-]{0,30}://)[^\s/@'\"]+@", re.I)
 _ASSIGNED = re.compile(
-    r"(?i)(\b\w*(?:api_?key|private_?key|secret|token|passw(?:or)?d|passphrase|credential)\w*[\"']?\]?\s*[=:]\s*"
+    r"(?i)(\w{0,40}(?:api_?key|private_?key|secret|token|passw(?:or)?d|passphrase|credential)\w{0,40}[\"']?\]?\s*[=:]\s*"
     r"[rbfu]{0,2})(\"[^\"\n]+\"|'[^'\n]+')"
 )
+_IN_QUERY = re.compile(
+    r"(?i)([?&][\w.~%-]*(?:key|token|secret|passw|pwd|sig|auth(?!or)|credential|code)[\w.~%-]*=)[^\s&#\"'<>]+"
+)
+# Without quotes, as an address of a database or a line of a log has it.
+_BARE = re.compile(
+    r"(?i)(\w{0,40}(?:(?:api_?key|token)\w{0,40}\s?="
+    r"|(?:private_?key|secret|passw(?:or)?d|pwd|passphrase)\w{0,40}\s?[=:])\s?)"
+    r"[^\s\"'&;,)\]}*]+"
+)
+_LITERAL = re.compile(r"\"(?:[^\"\\\n]|\\.){0,1000}\"|'(?:[^'\\\n]|\\.){0,1000}'")
 _KEYS = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bgithub_pat_\w{20,}|\bxox[abprs]-[\w-]{8,}")
 _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S)
 
@@ -41,7 +52,13 @@ def explained(error: BaseException, titles: Titles, environ: Mapping[str, str]) 
     """
     parts = [_one(each, titles) for each in _chain(error)]
     text = "\n\nwhich led to:\n\n".join(parts)
-    return without_secrets(text, environ)
+    return "\n".join(map(_of_bearable_length, without_secrets(text, environ).split("\n")))
+
+
+def _of_bearable_length(line: str) -> str:
+    """A line that is not cut before its secrets are hidden: half of one is not told as such."""
+    left_out = len(line) - MAX_LINE
+    return line if left_out <= 0 else f"{line[:MAX_LINE]} [{left_out:,} characters of this line are left out]"
 
 
 def without_secrets(text: str, environ: Mapping[str, str]) -> str:
@@ -49,7 +66,13 @@ def without_secrets(text: str, environ: Mapping[str, str]) -> str:
     known = [value for name, value in environ.items() if _SECRET_NAME.search(name)]
     text = _PEM.sub(HIDDEN, _KEYS.sub(HIDDEN, text))
     text = _ASSIGNED.sub(rf"\1'{HIDDEN}'", _USER.sub(rf"\1{HIDDEN}@", text))
+    text = _LITERAL.sub(lambda literal: _without_bare(literal[0]), _IN_QUERY.sub(rf"\1{HIDDEN}", text))
     return Discretion(*(value for value in known if len(value) >= SHORTEST_SECRET)).hide(text)
+
+
+def _without_bare(text: str) -> str:
+    """A message, or what stands in quotes, without ``password=…``; in code that may be a name, and stays."""
+    return _BARE.sub(rf"\1{HIDDEN}", text)
 
 
 def _chain(error: BaseException) -> list[BaseException]:
@@ -69,9 +92,18 @@ def _one(error: BaseException, titles: Titles) -> str:
     shown = [_frame(*place, titles) for place in _both_ends(own)]
     if len(own) > MAX_FRAMES:
         shown.insert(MAX_FRAMES // 2, f"({len(own) - MAX_FRAMES:,} frames are left out)")
-    if places and places[-1] not in own:
+    if isinstance(error, SyntaxError):
+        shown += _unread(error, titles)
+    elif places and places[-1] not in own:
         shown.append(f"raised in {_library_place(*places[-1])}")
     return "\n".join([*shown, *_message(error, titles)])
+
+
+def _unread(error: SyntaxError, titles: Titles) -> list[str]:
+    """The code around an error of syntax, which may have begun lines before."""
+    if not error.filename or not error.lineno or not linecache.getlines(error.filename):
+        return []
+    return [_frame(error.filename, error.lineno, "<module>", titles)]
 
 
 def _both_ends(places: list[tuple[str, int, str]]) -> list[tuple[str, int, str]]:
@@ -93,7 +125,8 @@ def _said(error: BaseException, titles: Titles) -> str:
     told = traceback.TracebackException.from_exception(error)
     if isinstance(error, SyntaxError) and error.filename:
         told.filename = titles(error.filename) or _short(error.filename)
-    return "".join(told.format_exception_only()).strip()
+    text = "".join(told.format_exception_only()).strip()
+    return text if isinstance(error, SyntaxError) else _without_bare(text)  # of which the text is code
 
 
 def _frame(file: str, line: int, function: str, titles: Titles) -> str:

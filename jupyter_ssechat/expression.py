@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from .errors import BadInput
+from .wire_json import excerpt
 
 
 def evaluated(expression: str, namespace: dict[str, Any]) -> object:
@@ -23,11 +24,12 @@ def _fault(error: Exception, namespace: Mapping[str, Any]) -> str:
         return f"there is no variable {error.name!r}{_near(error.name, [*namespace, *vars(builtins)])}"
     if isinstance(error, AttributeError) and error.name and error.obj is not None:
         return f"a {type(error.obj).__name__} has no {error.name!r}{_near(error.name, dir(error.obj))}"
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {excerpt(str(error), 300)}"
 
 
 def _near(name: str | None, known: Iterable[str]) -> str:
-    found = get_close_matches(name or "", [one for one in known if not one.startswith("_")], n=2, cutoff=0.7)
+    names = dict.fromkeys(one for one in known if not one.startswith("_"))
+    found = get_close_matches(name or "", names, n=2, cutoff=0.7)
     return f"; did you mean {' or '.join(found)}?" if found else ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from .explanation import explained
 from .expression import evaluated
 from .reply import Reply
 from .template import Mark, filled
+from .wire_json import excerpt
 
 EXPLAIN = "Explain this exception: what went wrong, where, and why. Then show how to fix it, with the corrected code."
 
@@ -52,8 +54,9 @@ def _value_of(mark: Mark, namespace: dict[str, Any]) -> str:
     try:
         value = evaluated(mark.expression, namespace)
         return format(value, mark.format) if mark.format else _text_of(value)
-    except (BadInput, TypeError, ValueError) as error:
-        raise BadInput(f"{mark}: {error}; write \\{{{{ for braces that are text") from None
+    except Exception as error:  # what an object of the user's does when it is to be text may be anything
+        said = excerpt(str(error), 400)
+        raise BadInput(f"{mark}: {said}; write \\{{{{ for braces that are text") from None
 
 
 def _text_of(value: object) -> str:
@@ -74,6 +77,8 @@ def _text_of(value: object) -> str:
 def _file(name: str) -> str:
     path = Path(name).expanduser()
     try:
+        if stat.S_ISFIFO(path.stat().st_mode):  # to open one waits for who writes to it
+            raise BadInput(f"--file {name} is a pipe; expected a text file")
         with path.open("rb") as file:
             data = file.read(MAX_FILE_CHARS + 1)
             size = os.fstat(file.fileno()).st_size

@@ -14,10 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 OPEN, CLOSE = "{{", "}}"
+MAX_MARK = 2_000
+"""The characters that a mark may have."""
+MAX_TRIES = 8
+"""How many ``}}`` may be the end of a mark: those inside of it are in texts and dicts. A line of 100 kB has many."""
 _OPENING = re.compile(r"\{{2,}")
 
 # The mini-language of format(), or a date's; a blank before it is not Python's, but JSX's and YAML's.
-_FORMAT = re.compile(r"(?:.?[<>=^])?[-+ ]?z?#?0?\d*[,_]?(?:\.\d+)?[a-zA-Z%]?|\S*%[a-zA-Z].*")
+_FORMAT = re.compile(r"(?! )(?:.?[<>=^])?[-+ ]?z?#?0?\d*[,_]?(?:\.\d+)?[a-zA-Z%]?|\S*%[a-zA-Z].*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +81,9 @@ def _parts(text: str) -> Iterator[str | Mark]:
 
 def _mark_at(text: str, at: int) -> tuple[Mark | None, int]:
     """The mark that begins here, and where it ends: the first ``}}`` that leaves an expression."""
-    line_end = text.find("\n", at)
-    line = text[at + len(OPEN) : None if line_end < 0 else line_end]
-    end = line.find(CLOSE)
-    while end >= 0:
+    line = text[at + len(OPEN) : at + MAX_MARK].partition("\n")[0]
+    end, tried = line.find(CLOSE), 0
+    while end >= 0 and (tried := tried + 1) <= MAX_TRIES:
         if (mark := _read(line[:end])) is not None:
             return mark, at + len(OPEN) + end + len(CLOSE)
         end = line.find(CLOSE, end + 1)

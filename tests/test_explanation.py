@@ -68,6 +68,18 @@ def test_a_long_message_is_cut_and_says_so() -> None:
     assert "characters are left out]" in told(fail)
 
 
+def test_a_long_line_of_code_is_cut_and_says_so_and_its_secret_is_hidden_before(tmp_path: Path) -> None:
+    file, secret = tmp_path / "long.py", "pilut"[::-1]
+    for line in (
+        f"data = '{'x' * 2_480}'; password = '{secret}{'y' * 100_000}'",
+        f"data = '{'password' * 5_000}'",
+    ):
+        file.write_text(f"{line}; 1 / 0; '{'z' * 3_000}'\n")
+        said = told(lambda: exec(compile(file.read_text(), str(file), "exec"), {}))
+        assert secret not in said and len(said) < 6_000
+        assert "characters of this line are left out]" in said
+
+
 def test_notes_and_groups_are_told() -> None:
     def fail() -> None:
         error = ExceptionGroup("several", [ValueError(str(n)) for n in range(7)])
@@ -81,6 +93,14 @@ def test_notes_and_groups_are_told() -> None:
 def test_an_error_of_syntax_shows_its_line() -> None:
     said = told(lambda: compile("x = = 1", "here.py", "exec"))
     assert "x = = 1" in said and "SyntaxError: invalid syntax" in said
+
+
+def test_an_error_of_syntax_shows_the_lines_around_it_and_no_place_of_a_library(tmp_path: Path) -> None:
+    file = tmp_path / "broken.py"
+    file.write_text("x = 1\ny = (x +\nz = 2\n")
+    said = told(lambda: compile(file.read_text(), str(file), "exec"))
+    assert "       1 x = 1\n-->    2 y = (x +\n       3 z = 2\n" in said
+    assert "\nraised in " not in said
 
 
 def test_code_has_the_title_that_the_user_knows(tmp_path: Path) -> None:
@@ -106,6 +126,9 @@ SECRETS = [
     "AKIAABCDEFGHIJKLMNOP",
     "github_pat_11ABCDEFG0123456789abcd",
     "-----BEGIN RSA PRIVATE KEY-----\nMIIabc\n-----END RSA PRIVATE KEY-----",
+    "https://api.example.com/v1?user=me&token=tulip7&page=2",
+    "GET /files?X-Amz-Signature=orange HTTP/1.1",
+    "connect('host=db user=me password=tulip7 dbname=x')",
 ]
 SECRET_PARTS = [
     "abcdefghij",
@@ -117,6 +140,8 @@ SECRET_PARTS = [
     "abc123",
     "MIIabc",
     "11ABC",
+    "tulip",
+    "orange",
 ]
 
 
@@ -132,8 +157,21 @@ def test_values_of_the_environment_that_are_named_like_secrets_are_hidden() -> N
     assert without_secrets("tulip-garden /home/somebody orange-juice", environ) == "*** /home/somebody ***"
 
 
+def test_a_secret_without_quotes_does_not_pass_in_a_message_or_a_note() -> None:
+    def fail() -> None:
+        error = ValueError("login failed: user=me password=tulip7")
+        error.add_note("retried with api_key=tulip8, secret: tulip9")
+        raise error
+
+    said = told(fail)
+    assert "user=me password=***" in said and "tulip" not in said
+
+
 def test_ordinary_code_stays() -> None:
-    code = "total = price * 3  # tokens: 12\nkeys = sorted(data)\nfor token in tokens: print(token)"
+    code = (
+        "total = price * 3  # tokens: 12\nkeys = sorted(data)\nfor token in tokens: print(token)\n"
+        "login('me', password=ask(), token=self.token)\nassert token == '}', 'unexpected token: }'"
+    )
     assert without_secrets(code, {}) == code
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import linecache
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,6 +44,32 @@ def with_variables(shell: InteractiveShell, body: str) -> str:
 
 
 # ---- variables ----
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ("def __str__(self): raise RuntimeError('no text')", "{{bad}}: no text; write \\{{"),
+        ("def __getattr__(self, name): raise RuntimeError('no ' + name)", "{{bad}}: no shape; write \\{{"),
+    ],
+)
+def test_a_value_that_cannot_be_text_is_one_line(shell: InteractiveShell, bad: str, said: str) -> None:
+    run(shell, f"class Bad:\n    {bad}\nbad = Bad()")
+    with pytest.raises(BadInput) as error:
+        with_variables(shell, "{{bad}}")
+    assert str(error.value).startswith(said)
+
+
+def test_a_list_nested_too_deeply_is_one_line(shell: InteractiveShell) -> None:
+    run(shell, "deep = []\nfor _ in range(100_000): deep = [deep]")
+    with pytest.raises(BadInput, match="recursion"):
+        with_variables(shell, "{{deep}}")
+
+
+def test_a_pipe_is_no_file_to_wait_for(shell: InteractiveShell, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BadInput, match="is a pipe; expected a text file"):
+        composed("x", shell, files=[str(tmp_path / "pipe")])
 
 
 def test_without_being_asked_nothing_is_touched(shell: InteractiveShell) -> None:

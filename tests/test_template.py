@@ -91,3 +91,13 @@ def test_a_text_without_marks_is_untouched_and_each_mark_is_replaced_once(text: 
     if not marks and "\\{{" not in text:
         assert result == text
     assert len(result) <= len(text)
+
+
+def test_a_long_line_full_of_braces_is_read_in_time_that_grows_with_it() -> None:
+    text = "{{a b " * 2000 + "}} " * 2000
+    assert shown(text) == text
+
+
+@pytest.mark.parametrize("text", ["style={{flex: 1}}", "<Box sx={{m: 0}} />"])
+def test_a_blank_after_the_colon_is_no_format(text: str) -> None:
+    assert shown(text) == text
