@@ -30,6 +30,8 @@ const HEADINGS: Record<string, Tag> = {
 };
 const MARKS: Record<string, Tag> = { em_open: "em", strong_open: "strong", s_open: "s" };
 const ALIGNMENT = /^text-align:(left|center|right)$/;
+/** Marks stand within each other up to here: of elements without end a browser makes heavy weather. */
+const DEEPEST = 50;
 /** Before the text of an item: `[ ]` or `[x]`. */
 const TASK = /^\[([ xX])\](?=[ \t\n])/;
 
@@ -154,10 +156,13 @@ function withTask(token: Token, parent: HTMLElement): HTMLElement {
 /** Write inline tokens at the end of an element. */
 export function writeInline(tokens: readonly Token[], root: HTMLElement): void {
   let parent = root;
+  let depth = 0;
   for (const token of tokens) {
-    if (token.nesting > 0) parent = parent.appendChild(mark(token));
-    else if (token.nesting < 0) parent = parent.parentElement ?? root;
-    else if (token.content || token.type !== "text") parent.append(inlineNode(token));
+    if (token.nesting > 0) {
+      if (depth++ < DEEPEST) parent = parent.appendChild(mark(token));
+    } else if (token.nesting < 0) {
+      if (--depth < DEEPEST) parent = parent.parentElement ?? root;
+    } else if (token.content || token.type !== "text") parent.append(inlineNode(token));
   }
 }
 

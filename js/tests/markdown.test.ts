@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { Markdown } from "../src/markdown.ts";
 import { atOnce, cutAnywhere, inPieces, nastyLongText, nastyText } from "./nasty_markdown.ts";
 
 const RUNS = Number(process.env["RUNS"] ?? 400);
@@ -102,3 +103,23 @@ describe("a document in pieces", () => {
     PATIENCE,
   );
 });
+
+describe("marks without end", () => {
+  it.each(["*a ", "**a*", "~~a *b "])("stand within each other to a certain depth: %s", (mark) => {
+    const text = mark.repeat(2_000);
+    const root = document.createElement("div");
+    const open = new Markdown(root);
+    open.append(text);
+    open.draw();
+    expect(root.textContent?.match(/a/g)?.length).toBe(2_000);
+    expect(depthOf(root)).toBeLessThan(60);
+  });
+});
+
+function depthOf(root: Element): number {
+  let depth = 0;
+  for (let level = [root]; level.length > 0; depth++) {
+    level = level.flatMap((element) => [...element.children]);
+  }
+  return depth;
+}
