@@ -33,6 +33,10 @@ export function write(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** Whether what had the focus in this element is not to be seen any more. */
+export const hides = (element: Element, focused: Element | null): boolean =>
+  element.contains(focused) && !!focused?.closest("[hidden]");
+
 /** A button; Jupyter's own keys (Enter, Space, …) stay away while it has the focus. */
 export function makeButton(name: string, press: () => void): HTMLButtonElement {
   const button = make("button", `button ssechat-${name}`, {

@@ -109,7 +109,7 @@ export class Panel {
 
   #add(turn: Turn): TurnView {
     const prompt = this.#prompt(turn);
-    const answer = new AnswerView(this.conversation, turn.answer, this.clock);
+    const answer = this.#answer(turn);
     const element = make("div", "turn", {}, prompt.element, answer.element);
     const view = { element, prompt, answer };
     this.#turns.push(view);
@@ -125,6 +125,10 @@ export class Panel {
     });
   }
 
+  #answer({ answer }: Turn): AnswerView {
+    return new AnswerView(this.conversation, answer, this.clock, () => this.#composer.focus());
+  }
+
   /** Another version of the prompt or of the answer comes in the place of the one that is shown. */
   #replace(view: TurnView, turn: Turn): void {
     if (view.prompt.number !== turn.prompt.number) {
@@ -133,7 +137,7 @@ export class Panel {
       view.prompt = prompt;
     }
     if (view.answer.number === turn.answer.number) return;
-    const answer = new AnswerView(this.conversation, turn.answer, this.clock);
+    const answer = this.#answer(turn);
     view.answer.element.replaceWith(answer.element);
     view.answer.close();
     view.answer = answer;

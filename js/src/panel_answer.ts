@@ -4,7 +4,7 @@ import type { Clock } from "./clock.ts";
 import type { Conversation, LiveAnswer } from "./conversation.ts";
 import type { Turn } from "./conversation_protocol.ts";
 import { copy } from "./copy.ts";
-import { make, makeButton, write } from "./dom.ts";
+import { hides, make, makeButton, write } from "./dom.ts";
 import { hasText, joined } from "./message.ts";
 import { Switcher } from "./panel_switcher.ts";
 import { PartsView } from "./parts_view.ts";
@@ -46,6 +46,8 @@ export class AnswerView {
     private readonly conversation: Conversation,
     version: Turn["answer"],
     private readonly clock: Clock,
+    /** What had the focus has gone. */
+    private readonly unfocused: () => void,
   ) {
     const { number } = version;
     this.#version = version;
@@ -116,6 +118,7 @@ export class AnswerView {
 
   #draw(): void {
     const moment = this.#moment();
+    const focused = document.activeElement;
     const { dataset, classList } = this.element;
     const live = moment.message.status === "streaming";
     dataset["status"] = moment.message.status;
@@ -127,6 +130,7 @@ export class AnswerView {
     this.#drawButtons(moment, live);
     this.#status.show(moment);
     this.#figures.show(moment);
+    if (hides(this.element, focused)) this.unfocused();
     this.#tick?.();
     this.#tick = live ? this.clock.after(TICK, () => this.#schedule()) : null;
   }

@@ -9,6 +9,7 @@ export class Scroll {
   readonly #jump: HTMLButtonElement;
   readonly #watch: ResizeObserver;
   #follows = true;
+  #top = 0;
 
   constructor(private readonly box: HTMLElement) {
     this.#jump = makeButton("jump", () => this.toEnd());
@@ -42,7 +43,11 @@ export class Scroll {
 
   #look(): void {
     const { scrollHeight, scrollTop, clientHeight } = this.box;
-    this.#follows = scrollHeight - scrollTop - clientHeight < NEAR;
+    const left = scrollHeight - scrollTop - clientHeight;
+    const down = scrollTop - this.#top;
+    // A step up, however small, is the reader's; what shrinks leaves the box at its very end.
+    this.#follows = left < 1 || (down >= 0 && this.#follows) || (down > 0 && left < NEAR);
+    this.#top = scrollTop;
     this.#jump.hidden = this.#follows;
   }
 }

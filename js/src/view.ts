@@ -1,7 +1,7 @@
 /** One session → one view of it; everything is drawn in animation frames. */
 import { AnswerText } from "./answer_text.ts";
 import type { Clock } from "./clock.ts";
-import { make, makeButton, write } from "./dom.ts";
+import { hides, make, makeButton, write } from "./dom.ts";
 import { Footer } from "./footer.ts";
 import { hasText } from "./message.ts";
 import { offerCells } from "./notebook.ts";
@@ -107,7 +107,7 @@ export class View {
 
   /** Where what had the focus has gone, the first button that is left has it. */
   #keepFocus(focused: Element | null): void {
-    if (!this.element.contains(focused) || !focused?.closest("[hidden]")) return;
+    if (!hides(this.element, focused)) return;
     const buttons = [...this.element.querySelectorAll("button")];
     buttons.find((button) => !button.closest("[hidden]"))?.focus({ preventScroll: true });
   }

@@ -304,6 +304,21 @@ describe("an answer", () => {
     expect(all("resume").map(isVisible)).toEqual([false, false]);
   });
 
+  it("that goes on when Resume is pressed leaves the focus to the input box", () => {
+    const stopped = {
+      ...ended(1, "one", "Hi"),
+      answer: { ...ended(1, "one", "Hi").answer, status: "stopped" },
+    };
+    open({ conversation: { seq: 1, turns: [stopped] } });
+    one("resume").focus();
+    one("resume").click();
+    batch(2, 2, set("response/status", "WIP"), set("phase", "waiting"));
+    model.deliver({ type: "status", number: 2, status: "streaming" });
+    clock.paint();
+    expect(isVisible(one("resume"))).toBe(false);
+    expect(document.activeElement).toBe(box());
+  });
+
   it("that waits behind another has a Stop of its own", () => {
     tell(1, 0, turn(1, "one"), turn(3, "two"));
     const stops = all("reply").map((reply) => reply.querySelector(".ssechat-stop") as HTMLElement);
