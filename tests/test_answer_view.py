@@ -238,6 +238,23 @@ def test_code_is_put_into_a_cell_below_its_view_by_the_keyboard(lab: Lab, classi
         assert notebook.shown(2).split() == ["一", "2"]
 
 
+def test_a_view_that_makes_room_for_its_text_leaves_the_keyboard_in_its_cell(lab: Lab) -> None:
+    pause = Pause()
+    with model_server(Script([chunk(content="So"), pause, finish()])) as server:
+        notebook = lab.notebook(
+            [f"%load_ext jupyter_ssechat\n%chat use {server.url}", "%%chat\nHow?", "last"]
+        )
+        notebook.run(0)
+        notebook.start(1)
+        notebook.wait_for_text(1, "So")
+        notebook.do(notebook.output_area(1).get_by_role("button", name="Stop", exact=True).focus())
+        pause.end()
+        notebook.wait_until("!document.querySelector('.ssechat-root')")
+        notebook.wait_until("panel.content.widgets[1].node === document.activeElement")
+        notebook.do(notebook.page.keyboard.press("ArrowDown"))
+        notebook.wait_until("panel.content.activeCellIndex === 2")
+
+
 def call(arguments: str, **first: str) -> dict[str, object]:
     """A chunk of a call of a tool."""
     function = {"name": "weather", "arguments": arguments} if first else {"arguments": arguments}

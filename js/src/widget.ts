@@ -72,16 +72,30 @@ export default function widget(clock: Clock = browserClock, stopRemotely?: Remot
       const session = shared ?? share(model, clock, stopRemotely);
       const view = session.show();
       el.append(view.element);
+      const back = focusBack(el);
       const heed = () => session.kernel.heed(el);
       heed();
       model.on("comm_live_update", heed);
       return onceOver(signal, () => {
         model.off("comm_live_update", heed);
         view.close();
+        back();
         if (!shared) session.close();
       });
     },
   };
+}
+
+/** Keep in mind whether it has the focus; what is returned gives that back to its cell, when it has gone. */
+function focusBack(el: HTMLElement): () => void {
+  let cell: HTMLElement | null = null;
+  el.addEventListener("focusin", () => {
+    cell = el.closest(".jp-Cell");
+  });
+  el.addEventListener("focusout", ({ relatedTarget }) => {
+    if (relatedTarget) cell = null;
+  });
+  return () => document.activeElement === document.body && cell?.focus({ preventScroll: true });
 }
 
 /** Clean up at the signal or at the call of what is returned, whichever comes first, once. */
