@@ -21,6 +21,7 @@ from .chat import Chat
 from .deadlines import Deadlines
 from .errors import BadInput
 from .exchange import Patience
+from .gateway.server import close_embedded, embedded
 from .keys import TypedKey
 from .link import OF_THE_USER
 from .process_cassette import CASSETTE, RECORD_MODE, process_cassette
@@ -43,6 +44,9 @@ class Connection(Magics):
     dialect = Unicode("auto", help="the wire of the model server; auto: told by its address").tag(config=True)
     api_key_env = Unicode("", help="the environment variable that holds the server's key").tag(config=True)
     gateway = Unicode("thread", help="thread, process, or the address of another gateway").tag(config=True)
+    store = Unicode(
+        "memory", help="where the gateway in this process keeps conversations: memory, sqlite:PATH, redis://…"
+    ).tag(config=True)
     token_env = Unicode("", help="the environment variable that holds the gateway's token").tag(config=True)
     deadlines = Dict(
         value_trait=Float(allow_none=True),
@@ -69,6 +73,7 @@ class Connection(Magics):
         self._notes: list[str] = []
         super().__init__(shell)
         self.observe(self._other_gateway, ["gateway", "token_env"])
+        self.observe(self._other_store, "store")
         self.observe(self._other_answerer, [*_UPSTREAM, *_CASSETTE])
 
     @default("cassette")
@@ -92,6 +97,8 @@ class Connection(Magics):
         if self._elsewhere:
             given = self._token or os.environ.get(self.token_env or "", "").strip() or None
             return Chat(gateway=self.gateway, token=given)
+        if self.gateway != "process":
+            embedded(self.store)
         return Chat(self._opened(), gateway=self.gateway or "thread")
 
     @property
@@ -176,6 +183,11 @@ class Connection(Magics):
             return "typed in, kept in memory"
         name = self.api_key_env or (profile.key_env if profile else "")
         return f"from {name}" if name else "none"
+
+    def _other_store(self, _: Any) -> None:
+        self._forget_chats()
+        close_embedded()
+        embedded(self.store)
 
     def _other_gateway(self, _: Any) -> None:
         self._forget_chats()

@@ -104,6 +104,35 @@ def test_a_cassette_that_cannot_be_used_is_said_to_be_in_one_line(
     assert text(notebook.run("%%chat\nhello")), "the notebook goes on as it was"
 
 
+# ---- a store that outlives the kernel ----
+
+
+def test_a_half_finished_answer_survives_its_kernel_in_a_store_on_disk(kernel: Kernels) -> None:
+    keeps = "%load_ext jupyter_ssechat\n%config ChatMagics.store = 'sqlite:talks.db'"
+    pause = Pause()
+    with model_server(Script([chunk(content="one "), pause]), answer("and two")) as server:
+        first = kernel("7.4")
+        first.run(f"{keeps}\n%chat use {server.url}")
+        first.run("%%chat --bg\ncount")
+        view = first.widget("ChatView")
+        first.wait_until(lambda: "one " in str(view.of_type("patches")), what="the text is shown")
+        first.close()
+        second = kernel("7.4")
+        second.run(f"{keeps}\n%chat use {server.url}")
+        session = second.run("%chat sessions").text
+        assert session.endswith("  count\n")
+        opened = second.run(f"%chat open {session.split()[0]}")
+        if opened.error is not None:  # the answer was sealed before anybody could say who goes on with it
+            opened = second.run("%chat resume")
+    assert opened.data("text/markdown")[-1] == "one and two"
+
+
+def test_a_store_that_cannot_be_used_is_said_to_be_in_one_line(notebook: Kernel) -> None:
+    cell = notebook.run("%config ChatMagics.store = 'mongodb://here'")
+    said = cell.error or cell.text
+    assert "mongodb" in said and "sqlite:PATH" in said and "Traceback" not in said
+
+
 # ---- a gateway of the user's own ----
 
 BLOCKED = "import ctypes\nctypes.PyDLL(None).sleep(3)"
