@@ -375,11 +375,7 @@ class Chat(Talk):
         on_end: Callable[[Reply], object],
         schema: Schema | None = None,
     ) -> Reply:
-        if not self._alive():
-            raise BadInput(
-                "the gateway of this conversation was closed, or belongs to the process that this one was forked"
-                " from; call new() on the chat, or create a new one"
-            )
+        self.expect_gateway()
         # All of them: one that is stopped while it waits lets nobody go before its turn.
         before, head = [one for one in self._begun if not one.done], self._head
 

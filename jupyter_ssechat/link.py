@@ -10,7 +10,7 @@ from .client import GatewayClient
 from .consumer import Consumer
 from .errors import BadInput
 from .gateway.server import embedded
-from .own_gateway import own_gateway
+from .own_gateway import listens, own_gateway
 from .reply import Granting
 from .transport import parsed
 from .upstream import Upstream
@@ -35,6 +35,11 @@ class Link(Protocol):
         """Whether the gateway may still be there."""
         ...
 
+    @property
+    def gone(self) -> str:
+        """What to say of a gateway that is not."""
+        ...
+
     async def assign(self, session_id: str, spec: UpstreamSpec | None, upstream: Upstream) -> None:
         """Let an upstream answer in a session from now on: as it is, or opened from what describes it."""
         ...
@@ -42,6 +47,8 @@ class Link(Protocol):
 
 class Embedded:
     """The gateway of this process."""
+
+    gone = "was closed, or belongs to the process that this one was forked from"
 
     def __init__(self) -> None:
         here = embedded()
@@ -62,13 +69,17 @@ class Embedded:
 class Own:
     """The user's own gateway, a process that may outlive this one."""
 
-    alive = True
+    gone = "has ended, and its conversations with it"
 
     def __init__(self, consumer: Consumer) -> None:
         there = own_gateway()
         self.client = GatewayClient(there.url, there.token)
         self.granting = self._grant
         self._consumer = consumer
+
+    @property
+    def alive(self) -> bool:
+        return listens(self.client.url)
 
     async def assign(self, session_id: str, spec: UpstreamSpec | None, upstream: Upstream) -> None:
         if spec is None:
@@ -88,6 +99,7 @@ class Elsewhere:
     """A gateway at an address, which has its own upstream; `token` may also stand in the address."""
 
     alive = True
+    gone = ""
     granting = None
 
     def __init__(self, address: str, token: str | None = None) -> None:

@@ -23,7 +23,7 @@ from .cell_turns import CellTurn, CellTurns, sending, standing
 from .chat import Chat
 from .connection import Connection
 from .consumer import shared_consumer
-from .errors import BadInput
+from .errors import BadInput, SSEChatError
 from .gateway.server import close_embedded
 from .images import image_urls
 from .keys import typed_key
@@ -185,6 +185,7 @@ class ChatMagics(Connection):
         if not reply.done:
             print("the answer is streaming already")
             return
+        self._chat().expect_gateway()
 
         def resumed(view: View | None = None, on_delta: Any = None) -> Reply:
             reply.show_in(view, on_delta)
@@ -210,7 +211,7 @@ class ChatMagics(Connection):
             "key": self._key_from(),
             "model": self.model or "(the server's choice)",
             **self._files(),
-            "session": f"{self._name}, {len(chat.history())} messages",
+            "session": f"{self._name}, {_extent(chat)}",
             "last answer": self._last.phase if self._last else "none yet",
         }
         print("\n".join(f"{name + ':':13}{value}" for name, value in rows.items()))
@@ -399,6 +400,14 @@ class ChatMagics(Connection):
         super().close()
         for kept in self._kept.values():
             kept.close()
+
+
+def _extent(chat: Chat) -> str:
+    """How long a conversation is, or why that cannot be told."""
+    try:
+        return f"{len(chat.history())} messages"
+    except SSEChatError as error:
+        return str(error)
 
 
 def _profile_table() -> str:

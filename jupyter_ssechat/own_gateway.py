@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple
+from urllib.parse import urlsplit
 
 from jupyter_core.paths import jupyter_runtime_dir
 
@@ -34,6 +36,7 @@ WIRE = 1
 
 START_SECONDS = 20.0
 ANSWER_SECONDS = 5.0
+CONNECT_SECONDS = 2.0
 IDLE_SECONDS = 8 * 3600.0
 
 
@@ -72,6 +75,16 @@ def read_whereabouts(file: Path) -> Whereabouts | None:
         return None
     url, token = as_text(said.get("url")), as_text(said.get("token"))
     return Whereabouts(url, token) if url and token else None
+
+
+def listens(there: str) -> bool:
+    """Whether anything listens at the address of a gateway of this machine."""
+    parts = urlsplit(there)
+    try:
+        socket.create_connection((parts.hostname, parts.port), CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager
@@ -164,4 +177,4 @@ def _last_line(log: Path) -> str:
     )
 
 
-__all__ = ["Whereabouts", "own_gateway", "read_whereabouts", "runtime_file", "told_in"]
+__all__ = ["Whereabouts", "listens", "own_gateway", "read_whereabouts", "runtime_file", "told_in"]

@@ -105,8 +105,7 @@ class Talk(ABC):
     def new(self) -> None:
         """Begin a new conversation; the old one stays in the gateway."""
         if not self._alive():
-            self._consumer = shared_consumer()
-            self._link = link_to(self._gateway, None, self._consumer)
+            self._link_anew()
         self.session_id = None
         self._head = None
         self._begun = []
@@ -123,6 +122,7 @@ class Talk(ABC):
     def _history_of(self, session_id: str | None) -> list[dict[str, Any]]:
         if session_id is None:
             return []
+        self.expect_gateway()
         return self._consumer.submit(self._client.history(session_id)).result()
 
     def branch(self) -> list[dict[str, Any]]:
@@ -208,6 +208,7 @@ class Talk(ABC):
 
     def sessions(self) -> list[dict[str, Any]]:
         """The conversations that the gateway has, the newest first: id, title, updated_at (seconds, epoch)."""
+        self.expect_gateway()
         return self._consumer.submit(self._client.sessions()).result()
 
     def open(self, session_id: str) -> None:
@@ -227,6 +228,20 @@ class Talk(ABC):
         self._begun = [] if self.last is None else [self.last]
         for follower in self._followers:
             follower.renewed()
+
+    def expect_gateway(self) -> None:
+        """Raise BadInput where nobody is there any more who knows this conversation; without one, find a gateway."""
+        if self._alive():
+            return
+        if self.session_id is not None:
+            raise BadInput(
+                f"the gateway of this conversation {self._link.gone}; begin a new one with %chat new, or new()"
+            )
+        self._link_anew()
+
+    def _link_anew(self) -> None:
+        self._consumer = shared_consumer()
+        self._link = link_to(self._gateway, None, self._consumer)
 
     def _alive(self) -> bool:
         """Whether what this chat was opened on is still there: its thread, and the gateway of this process."""

@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 import jupyter_ssechat.own_gateway as module
+from jupyter_ssechat import Chat
 from jupyter_ssechat.client import GatewayClient
 from jupyter_ssechat.consumer import shared_consumer
-from jupyter_ssechat.errors import ConnectionFailed, InvalidRequest, NotFound
+from jupyter_ssechat.errors import BadInput, ConnectionFailed, InvalidRequest, NotFound
 from jupyter_ssechat.gateway.server import Gateway
 from jupyter_ssechat.message import Message
 from jupyter_ssechat.own_gateway import Whereabouts, own_gateway, read_whereabouts, runtime_file
@@ -171,3 +172,18 @@ def test_one_that_cannot_start_says_why(runtime: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(module, "IDLE_SECONDS", -1.0)
     with pytest.raises(ConnectionFailed, match="the gateway did not start: .*'-1' is not a time"):
         own_gateway()
+
+
+def test_a_conversation_whose_gateway_was_killed_says_so_and_a_new_one_has_another(runtime: Path) -> None:
+    chat = Chat(gateway="process", pace=0)
+    fresh = Chat(gateway="process", pace=0)
+    assert chat.ask("hello").status == "finished"
+    end(pid(), signal.SIGKILL)
+    gone = "the gateway of this conversation has ended, and its conversations with it; begin a new one"
+    for call in (lambda: chat.ask("and now?"), chat.history, chat.sessions):
+        with pytest.raises(BadInput, match=gone):
+            call()
+    chat.new()
+    assert chat.ask("hello again").status == "finished"
+    assert fresh.ask("hello").status == "finished", "where nothing was said nothing is lost"
+    assert fresh.gateway == chat.gateway
