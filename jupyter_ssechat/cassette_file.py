@@ -266,6 +266,7 @@ def _ends_a_line(path: Path) -> bool:
 
 def put(path: Path, block: bytes) -> None:
     """Put a new file with this block in the place of an old one, in one step. Raises OSError."""
+    path = path.resolve()  # where it is a link, it stays one
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with open(descriptor, "wb") as file:

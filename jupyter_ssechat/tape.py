@@ -109,7 +109,8 @@ class Cassette:
             for problem in self._contents.problems:
                 self.note(problem)
         elif not self._begun and (self.plain or self.record_mode == "none"):
-            raise BadInput(f"{self.path} does not exist; record it first, in the mode once")
+            what = "is empty" if self.path.exists() else "does not exist"
+            raise BadInput(f"{self.path} {what}; record it first, in the mode once")
         if self.records and not self.path.parent.is_dir():
             raise BadInput(f"{self.path} cannot be written: there is no folder {self.path.parent}")
 

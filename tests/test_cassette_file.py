@@ -221,3 +221,11 @@ def test_where_there_is_no_room_nothing_is_left_of_an_episode(three: Path) -> No
     )
     assert ran.stdout == "File too large\n", ran.stderr
     assert three.read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links are for administrators there")
+def test_a_link_to_a_cassette_stays_one_when_all_is_recorded_anew(three: Path) -> None:
+    link = three.with_name("link.jsonl")
+    link.symlink_to(three)
+    put(link, episode("anew", *WORDS))
+    assert link.is_symlink() and prompts(three) == ["anew"]

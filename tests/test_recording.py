@@ -207,8 +207,9 @@ def test_the_same_question_replays_in_the_order_it_was_asked_and_the_last_answer
         (lambda path: Cassette(path.parent), "cannot be read"),
         (lambda path: Cassette(path.with_suffix(".sse")), "does not exist"),
         (lambda path: recording(None, path), "nothing to record from"),
+        (lambda path: path.touch() or Cassette(path, "none"), "talk.jsonl is empty; record it first"),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_what_cannot_be_used_is_bad_input(path: Path, open_it: Callable[[Path], object], said: str) -> None:
     with pytest.raises(BadInput, match=said) as refused:
