@@ -26,7 +26,7 @@ from .errors import BadInput
 from .kernel import open_route
 from .panel_text import PanelText
 from .reply import Reply
-from .widget import STATIC
+from .widget import STATIC, makes_layout
 from .wire_json import as_text, is_object
 
 TRAITS = "value, label, placeholder, disabled and layout"
@@ -67,6 +67,7 @@ class ChatPanel(anywidget.AnyWidget):
         self._conversation = Conversation(
             chat or Chat(), self._tell, changed=self._changed, ended=self._call_back
         )
+        self._own_layout = makes_layout(traits)
         self._text = PanelText(self._conversation.said, self._stand)
         self._conversation.open()
         super().__init__(**traits)
@@ -116,6 +117,8 @@ class ChatPanel(anywidget.AnyWidget):
         """Take the panel away; its chat stays as it is."""
         if hasattr(self, "_conversation"):
             self._conversation.close()
+            if self._own_layout and self.comm is not None:
+                self.layout.close()
         super().close()
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:

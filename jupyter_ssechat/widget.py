@@ -29,6 +29,11 @@ STATIC = Path(__file__).parent / "static"
 Action = Literal["stop", "resume"]
 
 
+def makes_layout(traits: dict[str, Any]) -> bool:
+    """Whether a widget with these traits makes a layout of its own, which nobody else can have."""
+    return isinstance(traits.get("layout", {}), dict)
+
+
 class ChatView(anywidget.AnyWidget):
     """An answer as it arrives, with Stop and Resume, and where it has a `prompt` with Regenerate and Edit.
 
@@ -58,11 +63,18 @@ class ChatView(anywidget.AnyWidget):
         self._on_hello: Callable[[str], None] | None = None
         self._origin: str | None = None
         self._on_placed: Callable[[], object] | None = None
+        self._own_layout = makes_layout(traits)
         super().__init__(**traits)
         self.on_msg(self._received)
 
     def __repr__(self) -> str:
         return "ChatView()"
+
+    def close(self) -> None:
+        """Take the view away, and with it its layout, which is a widget too."""
+        if getattr(self, "_own_layout", False) and self.comm is not None:
+            self.layout.close()
+        super().close()
 
     def on_action(self, callback: Callable[[Action], object]) -> None:
         """Call back when Stop or Resume is pressed, which else reach the reply that is shown.

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import comm
+import ipywidgets
 import pytest
 from comm.base_comm import BaseComm
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jupyter_ssechat import Chat
+from jupyter_ssechat import Chat, ChatPanel
 from jupyter_ssechat.client import GatewayClient
 from jupyter_ssechat.consumer import shared_consumer
 from jupyter_ssechat.gateway.server import Gateway, close_embedded
@@ -296,6 +297,17 @@ def test_a_reply_that_goes_on_opens_its_view_again(view: ChatView, browser: Brow
         {"folded": False},
         {"status": "finished"},
     ]
+
+
+def test_a_view_that_closes_takes_only_the_layout_that_was_made_for_it() -> None:
+    shared = ipywidgets.Layout(width="70%")
+    for make in (ChatView, ChatPanel):
+        views = [make(), make(layout={"width": "50%"}), make(layout=shared)]
+        layouts: list[Any] = [view.layout for view in views]
+        for view in views:
+            view.close()
+            view.close()
+        assert [layout.comm is None for layout in layouts] == [True, True, False]
 
 
 def test_a_closed_view_says_nothing_more_and_does_not_fail(view: ChatView, browser: Browser) -> None:
