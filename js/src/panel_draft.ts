@@ -51,7 +51,9 @@ export class Draft {
   grow(): void {
     const { style } = this.element;
     style.height = "auto";
-    style.height = `${this.element.scrollHeight + 2}px`;
+    const { scrollHeight } = this.element;
+    // What is not laid out has no height yet, as in an accordion that is closed.
+    if (scrollHeight) style.height = `${scrollHeight + 2}px`;
   }
 
   #press(event: KeyboardEvent, meant: Meant): void {

@@ -149,6 +149,13 @@ describe("the input box", () => {
     expect(model.asked.map((message) => message.type)).not.toContain("send");
   });
 
+  it("is as high as its text, and a line high where nothing is laid out", () => {
+    expect(box().style.height).toBe("auto");
+    Object.defineProperty(box(), "scrollHeight", { value: 60 });
+    type("one\ntwo");
+    expect(box().style.height).toBe("62px");
+  });
+
   it("leaves a text that is being composed alone", () => {
     type("你");
     box().dispatchEvent(new CompositionEvent("compositionstart"));
