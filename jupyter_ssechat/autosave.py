@@ -11,10 +11,12 @@ from pathlib import Path
 
 from . import conversation_file
 from .chat import Chat
-from .errors import SSEChatError
+from .errors import BadInput, SSEChatError
+from .gateway.bodies import SavedMessage
 from .patches import Patch
 from .reply import Reply
 from .talk import Asked
+from .transcript import Transcript
 
 LAST_SECONDS = 5.0
 EVERY_SECONDS = 5.0
@@ -24,8 +26,9 @@ class Autosave:
     """Keeps the conversation of a chat in a file, from now on until a new one begins or `close()`.
 
     A file holds one conversation: when another begins, or another is taken up, this one stays in its file, and
-    `active` is False. `cells` gives what `Chat.save` takes. It is written on a thread of its own, while an answer
-    streams every so many seconds; `error` is why that failed the last time, or None.
+    `active` is False. What somebody else has added to the file is not replaced. `cells` gives what `Chat.save`
+    takes. It is written on a thread of its own, while an answer streams every so many seconds; `error` is why that
+    failed the last time, or None.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Autosave:
         self._cells = cells
         self._every = every
         self._known: dict[str, int] = {}
+        self._left: tuple[int, ...] | None = None
         self._streaming: Reply | None = None
         self._asked_at = -every
         self._changed = threading.Condition()
@@ -102,10 +106,27 @@ class Autosave:
         try:
             transcript = self._chat.transcript(of=reply, cells=self._known)
             if transcript.messages:  # a question that was refused is no reason to empty a file
+                self._expect_ours(transcript)
                 conversation_file.save(self.path, transcript)
+                self._left = _state_of(self.path)
             self.error = None
         except SSEChatError as error:
             self.error = error
+
+    def _expect_ours(self, transcript: Transcript) -> None:
+        """BadInput where the file, since this left it, has got what the conversation does not have."""
+        now = _state_of(self.path)
+        if now is None or now == self._left:
+            return
+        conversation_file.check_place(self.path)
+        known = {one.message_id: one for one in transcript.messages}
+        if not all(
+            _is_within(known.get(one.message_id), one) for one in conversation_file.load(self.path).messages
+        ):
+            raise BadInput(
+                f"{self.path} has messages that this conversation has not, as when two notebooks keep one file;"
+                " it is not replaced: %chat keep ANOTHER_FILE keeps this one"
+            )
 
     # ---- what a chat tells those who follow it ----
 
@@ -134,6 +155,22 @@ class Autosave:
         """The answer has ended, for now."""
         self._streaming = None
         self.save_soon(reply)
+
+
+def _state_of(path: Path) -> tuple[int, ...] | None:
+    """What tells whether a file is as it was; None where there is nothing in it."""
+    try:
+        found = path.expanduser().stat()
+    except OSError:
+        return None
+    return (found.st_ino, found.st_mtime_ns, found.st_size) if found.st_size else None
+
+
+def _is_within(ours: SavedMessage | None, saved: SavedMessage) -> bool:
+    """Whether nothing is lost of a saved message where ours takes its place; an answer may have grown."""
+    if ours is None or (ours.role, ours.parent_id) != (saved.role, saved.parent_id):
+        return False
+    return ours.content.startswith(saved.content)
 
 
 __all__ = ["Autosave"]

@@ -11,12 +11,14 @@ import tempfile
 from pathlib import Path
 
 from .errors import BadInput
-from .transcript import FORMAT, Transcript, read_transcript
+from .transcript import FORMAT, VERSION, Transcript, read_transcript
 
 MAX_FILE_BYTES = 256 * 2**20
 OWNER_ALONE = 0o600
 
-_OURS = re.compile(rb'\s*\{\s*"format"\s*:\s*"' + re.escape(FORMAT.encode()) + b'"')
+_OURS = re.compile(
+    rb'\s*\{\s*"format"\s*:\s*"' + re.escape(FORMAT.encode()) + rb'"\s*,\s*"version"\s*:\s*(\d+)'
+)
 
 
 def save(path: str | os.PathLike[str], transcript: Transcript) -> Path:
@@ -56,6 +58,18 @@ def load(path: str | os.PathLike[str]) -> Transcript:
         raise BadInput(f"{place}: {error}") from None
 
 
+def check_place(path: str | os.PathLike[str]) -> None:
+    """Raise BadInput where a conversation could not be saved."""
+    place = Path(path).expanduser().resolve()
+    try:
+        _mode_of(place)
+        if not os.access(place.parent, os.W_OK):
+            why = "it cannot be written to" if place.parent.is_dir() else "there is no such folder"
+            raise BadInput(f"no conversation can be saved in {place.parent}: {why}")
+    except OSError as error:
+        raise BadInput(f"the conversation cannot be saved to {place}: {error.strerror or error}") from None
+
+
 def _mode_of(place: Path) -> int:
     """The permissions to give; BadInput where something stands that is not ours to replace."""
     try:
@@ -64,8 +78,13 @@ def _mode_of(place: Path) -> int:
         return OWNER_ALONE
     if stat.S_ISREG(found.st_mode):
         with place.open("rb") as file:
-            if not found.st_size or _OURS.match(file.read(1024)):
-                return stat.S_IMODE(found.st_mode)
+            ours = _OURS.match(file.read(1024))
+        if ours and int(ours[1]) > VERSION:
+            raise BadInput(
+                f"{place} was saved by a newer release, so it is not replaced; choose another name"
+            )
+        if ours or not found.st_size:
+            return stat.S_IMODE(found.st_mode)
     raise BadInput(
         f"{place} is no saved conversation, so it is not replaced; choose another name, or remove it"
     )
@@ -94,4 +113,4 @@ def _replace(place: Path, data: bytes, mode: int) -> None:
         raise
 
 
-__all__ = ["load", "save"]
+__all__ = ["check_place", "load", "save"]

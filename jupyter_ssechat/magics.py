@@ -132,8 +132,17 @@ class ChatMagics(Connection):
     def _tell(self) -> None:
         """Say what is wrong with a cassette or a file, once."""
         failures = [one.error for one in self._kept.values() if one.error is not None]
-        for line in (*self._news(), *map(str, failures)):
+        for line in (*self._news(), *map(str, failures), *self._left_files()):
             print(f"note: {line}")
+
+    def _left_files(self) -> list[str]:
+        """What is to be said of files that keep a conversation which has been left since, once."""
+        left = {name: kept for name, kept in self._kept.items() if not kept.active}
+        self._kept = {name: kept for name, kept in self._kept.items() if name not in left}
+        return [
+            f"{kept.path} keeps the conversation before; %chat keep FILE keeps this one"
+            for kept in left.values()
+        ]
 
     # -- %chat ----------------------------------------------------------------------------------------------
 
@@ -235,6 +244,7 @@ class ChatMagics(Connection):
     def _new(self, _: str) -> None:
         self._begin_anew()
         print("a new conversation begins with the next %%chat")
+        self._tell()
 
     def _begin_anew(self) -> None:
         self._chat().new()
@@ -331,6 +341,7 @@ class ChatMagics(Connection):
         self._last = chat.last
         self._turns.forget(self._name)
         print(f"opened {found[0][:8]}: {len(chat.history())} messages")
+        self._tell()
         if chat.last is not None and chat.last.status == "interrupted":
             self._resume("")
 
@@ -342,6 +353,7 @@ class ChatMagics(Connection):
     def _load(self, rest: str) -> None:
         self._restore(parsed(FILE, rest).file)
         print(f"loaded {len(self._chat().history())} messages; the next %%chat goes on from there")
+        self._tell()
 
     def _restore(self, file: str) -> None:
         transcript, chat, name = conversation_file.load(file), self._chat(), self._name
@@ -361,11 +373,15 @@ class ChatMagics(Connection):
             return
         chat, file = self._chat(), parsed(FILE, rest).file
         there = Path(file).expanduser().exists()
+        conversation_file.check_place(file)
         if there:
             self._restore(file)
         self._let_go()
         name = self._name
         self._kept[name] = Autosave(chat, file, cells=lambda: self._turns.answers(name, chat))
+        if not there and chat.last is not None:
+            self._kept[name].save_soon()
+            self._kept[name].wait(STOP_SECONDS)
         said = f"goes on from {file}" if there else f"will be kept in {file}"
         print(f"the conversation {said}: {len(chat.history())} messages")
 
@@ -394,6 +410,8 @@ class ChatMagics(Connection):
     def _forget_chats(self) -> None:
         super()._forget_chats()
         self._turns.clear()
+        for kept in self._kept.values():
+            kept.close()
 
     def close(self) -> None:
         """Stop what streams, and write what is to be kept."""

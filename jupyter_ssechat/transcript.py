@@ -143,6 +143,8 @@ def _decoded(text: str | bytes) -> object:
         raise BadInput(f"not JSON: byte {error.start} is not UTF-8") from None
     except RecursionError:
         raise BadInput("not a conversation: nested too deeply") from None
+    except ValueError as error:  # a number with more digits than Python reads
+        raise BadInput(f"not a conversation: {excerpt(str(error))}") from None
 
 
 def _encoded(data: object) -> str:
@@ -161,10 +163,10 @@ def _no_number(name: str) -> float:
 
 
 def _of_object(data: dict[str, Any]) -> Transcript:
-    if data.get("version") != VERSION:
-        raise BadInput(
-            f"version: {data.get('version')!r}; this release reads version {VERSION}, so install a newer one"
-        )
+    version = data.get("version")
+    if version != VERSION:
+        newer = ", so install a newer one" if isinstance(version, int) and version > VERSION else ""
+        raise BadInput(f"version: {excerpt(repr(version))}; this release reads version {VERSION}{newer}")
     if unknown := sorted(set(data) - _FIELDS):
         raise BadInput(f"{unknown[0]}: unknown; expected {', '.join(sorted(_FIELDS))}")
     # Through the very door of the gateway, so that what is opened here can be taken in there.
@@ -342,4 +344,4 @@ def _is_list_of_objects(value: object) -> bool:
     return is_list(value) and all(map(is_object, value))
 
 
-__all__ = ["FORMAT", "INTERRUPTED", "Transcript", "message_in", "read_transcript"]
+__all__ = ["FORMAT", "INTERRUPTED", "VERSION", "Transcript", "message_in", "read_transcript"]

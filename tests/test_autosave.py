@@ -149,3 +149,32 @@ def test_closing_writes_what_is_pending_and_is_idempotent(path: Path) -> None:
     assert contents(path)[0] == "hello"
     chat.ask("more")
     assert len(load(path).messages) == 2
+
+
+def test_what_another_notebook_added_to_the_file_is_not_replaced(path: Path) -> None:
+    first = Chat("demo", pace=0)
+    kept = Autosave(first, path)
+    first.ask("hello")
+    assert kept.wait(SECONDS)
+    second = Chat.load(path, "demo", pace=0)
+    kept_too = Autosave(second, path)
+    second.ask("from the second")
+    assert kept_too.wait(SECONDS) and kept_too.error is None
+    first.ask("from the first")
+    assert kept.wait(SECONDS)
+    assert "has messages that this conversation has not" in str(kept.error)
+    assert contents(path)[2] == "from the second"
+    kept.close()
+    kept_too.close()
+
+
+def test_the_same_conversation_saved_by_hand_is_replaced(path: Path) -> None:
+    chat = Chat("demo", pace=0)
+    kept = Autosave(chat, path)
+    chat.ask("hello")
+    assert kept.wait(SECONDS)
+    chat.save(path)
+    chat.ask("more")
+    assert kept.wait(SECONDS)
+    assert kept.error is None and len(load(path).messages) == 4
+    kept.close()

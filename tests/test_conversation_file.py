@@ -140,3 +140,26 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
         file.truncate(conversation_file.MAX_FILE_BYTES + 1)
     with pytest.raises(BadInput, match="larger than 256 MiB"):
         conversation_file.load(tmp_path / "huge.json")
+
+
+def test_a_conversation_of_a_newer_release_is_not_replaced(tmp_path: Path, transcript: Transcript) -> None:
+    path = conversation_file.save(tmp_path / "chat.json", transcript)
+    newer = path.read_text("utf-8").replace('"version": 1', '"version": 2', 1)
+    path.write_text(newer, "utf-8")
+    with pytest.raises(BadInput, match="was saved by a newer release, so it is not replaced"):
+        conversation_file.save(path, OTHER)
+    assert path.read_text("utf-8") == newer
+
+
+def test_a_number_without_end_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text(f'[{{"role": "user", "content": {"9" * 5000}}}]')
+    with pytest.raises(BadInput, match="not a conversation: .* digits"):
+        conversation_file.load(tmp_path / "a")
+
+
+@pytest.mark.parametrize(("name", "said"), [("none/a", "there is no such folder"), ("notes", "not replaced")])
+def test_a_place_is_checked_before_anything_is_said(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "notes").write_text("notes")
+    with pytest.raises(BadInput, match=said):
+        conversation_file.check_place(tmp_path / name)
+    conversation_file.check_place(tmp_path / "chat.json")

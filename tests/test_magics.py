@@ -692,6 +692,19 @@ def test_a_conversation_is_saved_and_loaded(newest: Kernel) -> None:
     assert "one" in newest.run("%chat history").text
 
 
+def test_a_file_that_is_kept_has_what_was_said_before_and_is_left_aloud(
+    newest: Kernel, tmp_path: Path
+) -> None:
+    newest.run(AT_ONCE)
+    newest.run("%%chat\none", cell_id="a")
+    assert "there is no such folder" in str(newest.run("%chat keep none/talk.json").error)
+    assert newest.run("%chat keep talk.json").text.endswith(" talk.json: 2 messages\n")
+    assert len(json.loads((tmp_path / "talk.json").read_text())["chat_messages"]) == 2
+    said = newest.run("%chat new").text
+    assert said.endswith("note: talk.json keeps the conversation before; %chat keep FILE keeps this one\n")
+    assert "note" not in newest.run("%%chat\ntwo", cell_id="b").text
+
+
 def test_where_nobody_watches_a_resume_leaves_the_output_of_the_stopped_cell_as_it_is(newest: Kernel) -> None:
     with model_server(Script([chunk(content="half"), CUT]), answer(" and half")) as server:
         use(newest, server.url)
