@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 import tempfile
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -22,11 +23,13 @@ from jupyter_ssechat.gateway.bodies import Completion, Continue, EditMessage, Re
 from jupyter_ssechat.gateway.conversations import Conversations
 from jupyter_ssechat.gateway.log import Reader
 from jupyter_ssechat.gateway.sessions import Session
+from jupyter_ssechat.message import Message
 from jupyter_ssechat.model_server import ModelServer
 from jupyter_ssechat.recording import recording
 from jupyter_ssechat.tape import Cassette
 from jupyter_ssechat.upstream import Upstream
 
+from .asking import asking
 from .rogue import STREAM, Asked, Rogue, raw
 from .servers import chunk, finish, usage
 from .taping import cassette, episode
@@ -362,3 +365,26 @@ def test_late_readers_see_what_the_first_one_saw(path: Path) -> None:
 
     first, *others = asyncio.run(asyncio.wait_for(talk(), 30))
     assert "two" in first and set(others) == {first}
+
+
+def test_a_long_replay_takes_the_room_of_its_text(tmp_path: Path) -> None:
+    words = [f"{number:08} " for number in range(50_000)]
+    upstream = recording(None, cassette(tmp_path / "long.jsonl", episode("hello", *words)))
+    message = Message()
+
+    async def read() -> tuple[int, int]:
+        begun, _ = tracemalloc.get_traced_memory()
+        async for patches in upstream.stream(asking()):
+            for patch in patches:
+                message.apply(patch)
+        held, most = tracemalloc.get_traced_memory()
+        return held - begun, most - begun
+
+    tracemalloc.start()
+    try:
+        held, most = asyncio.run(read())
+    finally:
+        tracemalloc.stop()
+    size = len("".join(words))
+    assert message.status == "finished" and held < 1.3 * size and most < 3 * size
+    assert message.content == "".join(words)
