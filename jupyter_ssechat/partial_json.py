@@ -15,8 +15,11 @@ from .errors import InvalidData
 from .wire_json import excerpt
 
 _THOUGHT = re.compile(r"\s*<think>.*?(?:</think>|\Z)", re.S)
-_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*(?:json[c5]?)?[ \t]*\r?\n", re.M | re.I)
-_OPENING = re.compile(r"^[ \t]*[{\[]", re.M)
+_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+#.-]*)[^\n`]*\n", re.M)
+_JSON = re.compile(r"(?:json[c5]?)?", re.I)
+# In prose stand braces and brackets that open no JSON.
+_OPENING = re.compile(r"^[ \t]*(?=[{\[])", re.M)
+_IN_PROSE = re.compile(r"\{(?=\s*[\"}])|\[(?=\s*(?:[\"{\[\]\-0-9]|true|false|null))")
 _BEFORE_VALUES = ("", "[", ",", ":", " ", "\t", "\r", "\n")
 _ESCAPED = re.compile(r"\\.", re.S)
 
@@ -55,12 +58,24 @@ def spoken_json(text: str) -> str:
     text = text[thought.end() :] if (thought := _THOUGHT.match(text)) else text
     if text.lstrip()[:1] in ("{", "[", '"'):
         return text
-    if fence := _FENCE.search(text):
-        inside = text[fence.end() :]
-        closing = re.search(rf"^[ \t]*{re.escape(fence[1])}", inside, re.M)
-        return inside[: closing.start()] if closing else inside
-    opening = _OPENING.search(text) or re.search(r"[{\[]", text)
+    if (fenced := _in_fence(text)) is not None:
+        return fenced
+    opening = _OPENING.search(text) or _IN_PROSE.search(text)
     return text[opening.start() :] if opening else text
+
+
+def _in_fence(text: str) -> str | None:
+    """What stands in the first fence of JSON, which says so, says nothing, or begins with a bracket."""
+    at = 0
+    while fence := _FENCE.search(text, at):
+        closing = re.compile(rf"^[ \t]*{re.escape(fence[1])}", re.M).search(text, fence.end())
+        inside = text[fence.end() : closing.start() if closing else len(text)]
+        if _JSON.fullmatch(fence[2]) or inside.lstrip()[:1] in ("{", "["):
+            return inside
+        if closing is None:
+            return None
+        at = closing.end()
+    return None
 
 
 def _without_open_number(text: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import unquote
 
 from .errors import AnswerFailed, BadInput, InvalidData
 from .expression import evaluated
@@ -54,23 +56,30 @@ class DictSchema(Schema):
         from jsonschema.validators import validator_for
 
         self.json_schema = dict(json_schema)
-        self.name = str(self.json_schema.get("title") or "answer")
-        kind: Any = validator_for({"$schema": _DRAFT, **self.json_schema})
+        self.name = excerpt(str(self.json_schema.get("title") or "answer"))
         try:
+            json.dumps(self.json_schema, allow_nan=False)  # for it goes over the wire
+            kind: Any = validator_for({"$schema": _DRAFT, **self.json_schema})
             kind.check_schema(self.json_schema)
+            missing = next(_references_to_nothing(self.json_schema, self.json_schema), None)
         except SchemaError as error:
             said = f"at {_path([*error.absolute_path])}: {error.message}" if error.path else error.message
             raise BadInput(f"this is not a JSON Schema: {excerpt(said, 300)}") from None
-        if elsewhere := _reference_elsewhere(self.json_schema):
-            raise BadInput(
-                f"the JSON Schema refers to {elsewhere}, which is not in it; put it into its $defs"
-            )
+        except (TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise BadInput(f"this is not a JSON Schema: {excerpt(str(error), 300)}") from None
+        if missing is not None:
+            raise BadInput(f"the JSON Schema refers to {missing}, which is not in it; put it into its $defs")
         self._validator: Any = kind(self.json_schema)
 
     def _checked(self, value: Any, spelt: str) -> Any:
         from jsonschema import exceptions
 
-        fault = cast("Any", exceptions).best_match(self._validator.iter_errors(value))
+        try:
+            fault = cast("Any", exceptions).best_match(self._validator.iter_errors(value))
+        except Exception as error:  # such as a reference that leads back to itself
+            raise AnswerFailed(
+                f"the answer cannot be checked by the JSON Schema: {type(error).__name__}: {excerpt(str(error))}"
+            ) from None
         if fault is not None:
             raise self._misfit([*fault.absolute_path], fault.message)
         return value
@@ -80,7 +89,7 @@ class ModelSchema(Schema):
     """What pydantic can read: a model class, a dataclass, a TypedDict, ``list[Model]``; its data are such objects."""
 
     def __init__(self, kind: Any) -> None:
-        self.name = str(getattr(kind, "__name__", "") or kind)
+        self.name = excerpt(str(getattr(kind, "__name__", "") or kind))
         self._adapter = _adapter(kind)
         try:
             self.json_schema = self._adapter.json_schema()
@@ -128,6 +137,8 @@ def named_schema(name: str, namespace: dict[str, Any]) -> Schema:
 
 def _from_file(path: Path) -> DictSchema:
     try:
+        if not stat.S_ISREG(path.expanduser().stat().st_mode):
+            raise BadInput(f"the schema {path} is no file; expected JSON")
         return _from_text(path.expanduser().read_text("utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         said = getattr(error, "strerror", None) or "it is not UTF-8"
@@ -137,7 +148,7 @@ def _from_file(path: Path) -> DictSchema:
 def _from_text(text: str, name: str) -> DictSchema:
     try:
         value: object = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{name} is not JSON: {error}") from None
     if not is_object(value):
         raise BadInput(f"{name} is not a JSON Schema; expected an object")
@@ -173,14 +184,30 @@ def _path(parts: list[str | int]) -> str:
     return "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in parts).lstrip(".")
 
 
-def _reference_elsewhere(value: object) -> str | None:
-    """A reference that leads out of the schema, for which nothing is fetched."""
+def _references_to_nothing(value: object, root: dict[str, Any]) -> Iterator[str]:
+    """References that lead out of the schema, for which nothing is fetched, or to a place that it does not have."""
     if is_object(value):
         reference = value.get("$ref")
-        if isinstance(reference, str) and not reference.startswith("#"):
-            return reference
-        return next(filter(None, map(_reference_elsewhere, value.values())), None)
-    return next(filter(None, map(_reference_elsewhere, value)), None) if is_list(value) else None
+        if isinstance(reference, str) and not _leads_somewhere(reference, root):
+            yield reference
+    inner = value.values() if is_object(value) else value if is_list(value) else ()
+    for one in inner:
+        yield from _references_to_nothing(one, root)
+
+
+def _leads_somewhere(reference: str, root: dict[str, Any]) -> bool:
+    if not reference.startswith("#/"):
+        return reference.startswith("#")  # an anchor is looked for where it is needed
+    at: object = root
+    for step in unquote(reference).split("/")[1:]:
+        name = step.replace("~1", "/").replace("~0", "~")
+        if is_list(at) and name.isdecimal() and int(name) < len(at):
+            at = at[int(name)]
+        elif is_object(at) and name in at:
+            at = at[name]
+        else:
+            return False
+    return True
 
 
 __all__ = ["Schema", "named_schema", "schema_of"]

@@ -104,3 +104,18 @@ def test_where_there_is_no_json_one_line_says_so(text: str, said: str) -> None:
 def test_a_fence_inside_a_value_is_text() -> None:
     text = json.dumps({"code": "```json\n{}\n```"})
     assert spoken_json(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'I think {x} is:  {"a": 1}',
+        'See [the docs] and f(x)[i]: {"a": 1}',
+        '```python\nprint({})\n```\nwhich prints\n```json\n{"a": 1}\n```',
+        '```js\n{"a": 1}\n```',
+        '```json title="a"\n{"a": 1}\n```',
+    ],
+)
+def test_braces_of_prose_and_code_in_another_language_are_not_taken_for_the_value(text: str) -> None:
+    assert whole_value(text)[0] == {"a": 1}
+    assert partial_value(text) == {"a": 1}

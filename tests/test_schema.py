@@ -192,3 +192,52 @@ def test_an_unknown_name_is_one_line() -> None:
     assert refusal(lambda: named_schema("Citty", {"City": City})) == (
         "--json Citty: there is no variable 'Citty'; did you mean City?"
     )
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({"$ref": "#/nope"}, "refers to #/nope, which is not in it"),
+        ({"properties": {"a": {"$ref": "#/$defs/A"}}}, "refers to #/$defs/A, which is not in it"),
+        ({"$schema": 5}, "this is not a JSON Schema"),
+        ({"minimum": float("nan")}, "this is not a JSON Schema: Out of range float"),
+        ({"default": object()}, "this is not a JSON Schema: Object of type object"),
+    ],
+)
+def test_a_dict_that_is_no_schema_is_refused_in_one_line(schema: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadInput) as error:
+        schema_of(schema)
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_schema_without_end_is_refused_in_one_line() -> None:
+    schema: dict[str, Any] = {}
+    schema["properties"] = {"a": schema}
+    with pytest.raises(BadInput, match="this is not a JSON Schema: Circular reference"):
+        schema_of(schema)
+    deep: dict[str, Any] = {}
+    for _ in range(5000):
+        deep = {"items": deep}
+    with pytest.raises(BadInput, match="this is not a JSON Schema: .*recursion"):
+        schema_of(deep)
+
+
+@pytest.mark.parametrize("schema", [{"$ref": "#"}, {"$dynamicRef": "http://nowhere/x"}, {"$ref": "#anchor"}])
+def test_an_answer_that_cannot_be_checked_says_so_in_one_line(schema: dict[str, Any]) -> None:
+    with pytest.raises(AnswerFailed, match="the answer cannot be checked by the JSON Schema") as error:
+        schema_of(schema).read("{}")
+    assert "\n" not in str(error.value)
+
+
+def test_a_title_of_several_lines_is_one_line_in_an_error() -> None:
+    with pytest.raises(AnswerFailed) as error:
+        schema_of({"const": 1, "title": "x\n" * 500}).read("{}")
+    assert "\n" not in str(error.value) and len(str(error.value)) < 200
+
+
+def test_references_inside_of_a_schema_are_followed() -> None:
+    schema = {
+        "$defs": {"a/b": {"type": "integer"}},
+        "prefixItems": [{"$ref": "#/$defs/a~1b"}, {"$ref": "#/prefixItems/0"}],
+    }
+    assert schema_of(schema).read("[1, 2]") == [1, 2]
