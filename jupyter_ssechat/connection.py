@@ -72,6 +72,7 @@ class Connection(Magics):
         self._cassettes: dict[tuple[Path, str], Cassette] = {}
         self._notes: list[str] = []
         super().__init__(shell)
+        self._usable = self._answerer()
         self.observe(self._other_gateway, ["gateway", "token_env"])
         self.observe(self._other_store, "store")
         self.observe(self._other_answerer, [*_UPSTREAM, *_CASSETTE])
@@ -83,6 +84,15 @@ class Connection(Magics):
     @default("record_mode")
     def _mode_of_the_process(self) -> str:
         return os.environ.get(RECORD_MODE, "").strip() or "once"
+
+    @validate("gateway")
+    def _checked_gateway(self, proposal: dict[str, Any]) -> str:
+        named: str = proposal["value"]
+        if named not in ("", *OF_THE_USER) and not named.startswith(("http://", "https://")):
+            raise TraitError(
+                f"{named!r} is no gateway; expected thread, process, or an address http://HOST:PORT"
+            )
+        return named
 
     @validate("deadlines")
     def _checked_deadlines(self, proposal: dict[str, Any]) -> dict[str, float | None]:
@@ -193,7 +203,18 @@ class Connection(Magics):
         self._forget_chats()
 
     def _other_answerer(self, _: Any) -> None:
-        self._use_anew()
+        try:
+            self._use_anew()
+        except BadInput:
+            with self.hold_trait_notifications():
+                for name, value in self._usable.items():
+                    setattr(self, name, value)
+            raise
+        self._usable = self._answerer()
+
+    def _answerer(self) -> dict[str, Any]:
+        """What the traits say of who answers."""
+        return {name: getattr(self, name) for name in (*_UPSTREAM, *_CASSETTE)}
 
     def _forget_chats(self) -> None:
         self._chats.clear()

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import cell_magic, line_magic, magics_class, no_var_expand
-from traitlets import Bool, Unicode
+from traitlets import Bool, TraitError, Unicode
 
 from . import conversation_file
 from .autosave import Autosave
@@ -23,7 +24,7 @@ from .cell_turns import CellTurn, CellTurns, sending, standing
 from .chat import Chat
 from .connection import Connection
 from .consumer import shared_consumer
-from .errors import BadInput, SSEChatError
+from .errors import AnswerStopped, BadInput, SSEChatError
 from .gateway.server import close_embedded
 from .images import image_urls
 from .keys import typed_key
@@ -79,7 +80,10 @@ class ChatMagics(Connection):
     @documented(CELL)
     def chat_cell(self, line: str, cell: str) -> None:
         """Ask a model what stands in the cell; thinking and answer appear while they arrive."""
-        options = cell_options(line)
+        with _interrupted_in_one_line():
+            self._ask(cell_options(line), cell)
+
+    def _ask(self, options: Any, cell: str) -> None:
         chat = self._chat(options.session, new=options.new)
         prompt = self._prompt(options, cell)
         images = self._images(options.image or [])
@@ -154,7 +158,8 @@ class ChatMagics(Connection):
         command = self._commands().get(name or "help")
         if command is None:
             raise UsageError(f"%chat {name}: unknown; expected one of {', '.join(self._commands())}")
-        command(rest.strip())
+        with _interrupted_in_one_line():
+            command(rest.strip())
 
     def _commands(self) -> dict[str, Callable[[str], None]]:
         return {
@@ -420,6 +425,15 @@ class ChatMagics(Connection):
             kept.close()
 
 
+@contextmanager
+def _interrupted_in_one_line() -> Generator[None]:
+    """Let an interrupt before an answer, or of what waits for a server, be no wall of a traceback."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise AnswerStopped("stopped by the kernel's interrupt") from None
+
+
 def _extent(chat: Chat) -> str:
     """How long a conversation is, or why that cannot be told."""
     try:
@@ -444,10 +458,20 @@ def load(shell: InteractiveShell) -> None:
         print("jupyter_ssechat now has %%chat, which another extension had registered; %%ssechat is the same")
     if os.environ.get("JUPYTER_SSECHAT_OFFLINE"):  # and Python has not seen to it from its start
         import_module(".offline.sitecustomize", __package__)
-    magics = ChatMagics(shell)
+    magics = _configured(shell)
     shell.register_magics(magics)
     shell.magics_manager.register_function(magics.chat_cell, "cell", "ssechat")
     shell.magics_manager.register_function(magics.chat_line, "line", "ssechat")
+
+
+def _configured(shell: InteractiveShell) -> ChatMagics:
+    """The magics as they are configured; what cannot be is said, or they could not be loaded again."""
+    try:
+        return ChatMagics(shell)
+    except TraitError as error:
+        print(f"note: the configuration of ChatMagics is left out: {' '.join(str(error).split())}")
+        shell.config.pop("ChatMagics", None)
+        return ChatMagics(shell)
 
 
 def unload(shell: InteractiveShell) -> None:

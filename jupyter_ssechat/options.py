@@ -47,6 +47,15 @@ HELP = """\
 _ASKING = ("model", "system", "effort", "temperature", "max_tokens", "stop")
 
 
+# Options that name something, so that none of them means nothing.
+_NAMING = ("file", "image", "json", "record", "replay", "session", "out")
+
+
+def _given(options: Namespace, name: str) -> list[str]:
+    value = getattr(options, name)
+    return value if isinstance(value, list) else [value]
+
+
 def _cell() -> MagicArgumentParser:
     parser = MagicArgumentParser("%%chat")
     add = parser.add_argument
@@ -136,13 +145,17 @@ def parsed(parser: MagicArgumentParser, line: str) -> Namespace:
     try:  # IPython's own splitting keeps the quotes
         options: Namespace = parser.parse_args(shlex.split(line))
     except ValueError as error:
-        raise UsageError(f"the options cannot be read: {error}") from None
+        raise UsageError(f"{parser.prog}: the options cannot be read: {error}") from None
+    except UsageError as error:
+        raise UsageError(f"{parser.prog}: {error}; %chat help lists the options") from None
     return options
 
 
 def cell_options(line: str) -> Namespace:
     """The options of %%chat."""
     options = parsed(CELL, line)
+    if empty := [name for name in _NAMING if "" in _given(options, name)]:
+        raise UsageError(f"--{empty[0]} is empty; name something, or leave it out")
     if options.out and (not options.out.isidentifier() or keyword.iskeyword(options.out)):
         raise UsageError(f"-o {options.out}: not a variable name")
     if options.record and options.replay:

@@ -87,6 +87,35 @@ def test_what_was_configured_stands_when_the_extension_is_loaded_again(notebook:
     assert "127.0.0.1:7" in notebook.run("%chat status").text
 
 
+def test_what_cannot_be_configured_is_said_in_one_line_and_the_old_stays(notebook: Kernel) -> None:
+    for name, bad, said in [
+        ("upstream", "nowhere", "'nowhere' is not an upstream"),
+        ("cassette", "none/tape.jsonl", "there is no folder"),
+        ("gateway", "nowhere", "'nowhere' is no gateway; expected thread, process, or an address"),
+        ("deadlines", {"total": -1}, "expected seconds above 0"),
+    ]:
+        before = notebook.run(f"%config ChatMagics.{name}").text
+        cell = notebook.run(f"%config ChatMagics.{name} = {bad!r}")
+        assert said in cell.text and "Traceback" not in cell.text
+        assert notebook.run(f"%config ChatMagics.{name}").text == before
+    assert text(notebook.run("%%chat --new\nhello"))
+    again = notebook.run("%reload_ext jupyter_ssechat")
+    assert again.error is None and again.text.startswith(
+        "note: the configuration of ChatMagics is left out: "
+    )
+    assert text(
+        notebook.run("%config ChatMagics.pace = 0\nget_ipython().run_cell_magic('chat', '', 'hello')")
+    )
+
+
+def test_an_interrupt_before_anything_was_asked_is_one_line(notebook: Kernel) -> None:
+    notebook.run("import time")
+    cell = notebook.start("%%chat --vars\n{{print('here', flush=True) or time.sleep(60)}}")
+    notebook.wait_until(lambda: "here" in cell.text, what="the expression is evaluated")
+    notebook.interrupt()
+    assert notebook.finish(cell).error == "AnswerStopped: stopped by the kernel's interrupt"
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
