@@ -296,6 +296,9 @@ def test_code_is_coloured_and_formulas_are_typeset_by_what_is_asked_for_once(ans
     assert answer.js("window.asked") == 1
     assert answer.js("answer().querySelector('pre').textContent") == "def f(x):\n    return x  # 好\n"
     assert answer.js("answer().querySelector('math').namespaceURI") == "http://www.w3.org/1998/Math/MathML"
+    size = "parseFloat(getComputedStyle(argument).fontSize)"
+    sizes = [answer.js(size.replace("argument", f"answer().querySelector('{tag}')")) for tag in ("p", "math")]
+    assert 1 < sizes[1] / sizes[0] < 1.2
     assert answer.errors == []
 
 
