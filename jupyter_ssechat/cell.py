@@ -198,7 +198,8 @@ class Terminal:
 
     def show_history(self, messages: list[dict[str, Any]]) -> None:
         for one in messages:
-            print(f"{'You' if one['role'] == 'USER' else 'Model'}: {one.get('content') or ''}\n")
+            said = CONTROL.sub("\ufffd", one.get("content") or "")
+            print(f"{'You' if one['role'] == 'USER' else 'Model'}: {said}\n")
 
 
 def cell_of(shell: Any) -> Cell:

@@ -46,7 +46,7 @@ class DeltaStream(Iterator[Delta]):
         self.reply.ask_to_stop()
 
     def __del__(self) -> None:
-        if not self._ended:  # a loop that was left by `break`
+        if not self._ended and hasattr(self, "reply"):  # a loop that was left by `break`; else nothing began
             self.close()
 
     def __enter__(self) -> DeltaStream:

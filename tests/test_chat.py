@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -393,3 +395,12 @@ def test_a_closed_embedded_gateway_is_started_again_when_needed() -> None:
     first = embedded()
     close_embedded()
     assert embedded() is not first
+
+
+def test_a_stream_that_never_began_leaves_nothing_to_complain_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    complaints: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    with pytest.raises(BadInput, match="the prompt is empty"):
+        Chat("demo", pace=0).stream(" ")
+    gc.collect()
+    assert complaints == []

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_ssechat.cell import Terminal
+
 from .kernels import KINDS, Comm, Kernel
 from .servers import CUT, Pause, Script, answer, chunk, finish, model_server
 
@@ -713,3 +715,8 @@ def test_where_nobody_watches_a_resume_leaves_the_output_of_the_stopped_cell_as_
         resumed = newest.run("%chat resume", allow_stdin=False)
     assert resumed.error is None and "half and half" in resumed.data("text/markdown")[-1]
     assert stopped.data("text/markdown") == before and "Failed" in before[-1]
+
+
+def test_what_a_history_says_does_not_control_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal().show_history([{"role": "ASSISTANT", "content": "red \x1b[31m\x07"}])
+    assert capsys.readouterr().out == "Model: red \ufffd[31m\ufffd\n\n"
