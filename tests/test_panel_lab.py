@@ -39,6 +39,9 @@ TURNS = """[...document.querySelectorAll('.ssechat-panel .ssechat-turn')].map((t
   turn.querySelector('.ssechat-reply').dataset.status])"""
 
 
+HEIGHT = "(element) => element.offsetHeight"
+
+
 def wait_for_turns(notebook: Notebook, *wanted: list[str]) -> None:
     """Wait until the panel rests and shows these prompts, answers and states."""
     rests = "document.querySelector('.ssechat-panel').dataset.busy === 'false'"
@@ -61,6 +64,9 @@ def test_a_conversation_is_led_by_the_keyboard(lab: Lab) -> None:
         wait_for_turns(notebook, ["What is 一?", "One 一 🎉", "stopped"], ["And 二?", "Two.", "finished"])
         notebook.do(box(notebook).press("ArrowUp"))
         editing = notebook.output_area(0).get_by_role("textbox", name="Edit the prompt")
+        line = notebook.do(editing.evaluate(HEIGHT))
+        notebook.do(editing.fill("And\n\n\n2?"))
+        assert notebook.do(editing.evaluate(HEIGHT)) > 2 * line
         notebook.do(editing.fill("And 2?"))
         notebook.screenshot("panel-editing")
         notebook.do(editing.press("Enter"))
