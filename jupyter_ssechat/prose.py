@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -26,6 +26,8 @@ Place = Literal["plain", "list", "quote"]
 
 MAX_ADDRESS = 2000
 MAX_FORMULA = 10_000
+MAX_MARKS = 1000
+"""Marks of emphasis in one paragraph; JupyterLab's parser takes the square of their number in time."""
 
 _PUNCTUATION = r"!-/:-@\[-`{-~"
 _ADDRESS = rf"(?:[^\s()<>\[\]\\`]|\([^\s()<>\[\]\\`]*\)){{0,{MAX_ADDRESS}}}"
@@ -69,6 +71,7 @@ _DELIMITER_ROW = re.compile(r"^(?=[^\n]*-)[ \t>*+0-9.)|:-]+$", re.M)
 # What the filters for math take even inside a code span; ``@@0@@`` is JupyterLab's mark for a formula.
 _FILTERED = re.compile(r"\\(?:begin|end)\{|\\\\[()\[\]]|\$\$|@@[0-9]")
 _LINKING = re.compile(r"\]\(|\]\[|\]:|!\[")
+_MARKS = re.compile(r"[*_~]+")
 _BRACE = re.compile(r"(?<!\\)[{}]")
 
 
@@ -135,6 +138,8 @@ class _Prose:
         self.addresses = [found.span() for found in _BARE_ADDRESS.finditer(self.text)]
         self.tokens = list(self._tokenize())
         self.strict = any(token.kind == "code" and "<" in token.text for token in self.tokens)
+        marks = Counter(self.line_at(found.start()).unit for found in _MARKS.finditer(self.text))
+        self.flooded = {unit for unit, count in marks.items() if count > MAX_MARKS}
 
     def written(self) -> str:
         """Return the safe text."""
@@ -222,8 +227,21 @@ class _Prose:
                 return "&#126;" + token.text[1:]
             case "define":
                 return token.text if self._defines_well(token) else "]&#58;"
+            case "text" if self.flooded:
+                return _MARKS.sub(lambda found: self._unmarked(found, token.start), token.text)
             case _:
                 return token.text
+
+    def _unmarked(self, found: re.Match[str], start: int) -> str:
+        """Marks of emphasis as plain signs where there are too many, but for those that begin a line."""
+        place = start + found.start()
+        number = self.line_number(place)
+        begins = _ONLY_MARKS.match(self.lines[number].text)
+        if self.lines[number].unit not in self.flooded or (
+            begins and place < self.starts[number] + begins.end()
+        ):
+            return found[0]
+        return entities(found[0])
 
     def literal_dollars(self, text: str) -> str:
         """Write dollar signs that are no delimiters."""

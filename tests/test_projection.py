@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import time
+from html import unescape
 from html.parser import HTMLParser
 from itertools import chain
 from typing import Any
@@ -528,3 +529,11 @@ def test_a_title_shows_exactly_its_words(title: str) -> None:
     text = to_markdown("", sources=[Source(title, "https://a.example/")])
     for page in pages(text):
         assert " ".join(page.text.split()) == f"Sources {shown or 'https://a.example/'}"
+
+
+def test_a_flood_of_marks_is_written_as_signs_since_it_would_hold_a_page_for_minutes() -> None:
+    flood = to_markdown("*a " * 15_000 + "and `*code*`")
+    assert flood.count("*") == 2 and flood.endswith("and `*code*`")
+    assert "".join(re.findall("[*]", unescape(flood))) == "*" * 15_002
+    marked = "\n".join(f"* item *{number}* of _many_" for number in range(3000))
+    assert to_markdown(marked) == marked, "what begins a line, and what each item has, stays"
