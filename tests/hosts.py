@@ -167,19 +167,25 @@ class Line:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not self._whole:
+        try:
+            if self._whole:
+                await self._join(reader, writer)
+        finally:
             writer.transport.abort()
-            return
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry both ways until one of them ends."""
         there, back = await asyncio.open_connection("127.0.0.1", self._target)
         ways = [asyncio.create_task(_carry(reader, back)), asyncio.create_task(_carry(there, writer))]
         self._pipes.update(ways)
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        for way in ways:
-            way.cancel()
-        for end in (writer, back):
-            end.transport.abort()
-        await asyncio.gather(*ways, return_exceptions=True)
-        self._pipes.difference_update(ways)
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            back.transport.abort()
+            await asyncio.gather(*ways, return_exceptions=True)
+            self._pipes.difference_update(ways)
 
     def cut(self) -> None:
         """End every connection, and refuse new ones."""

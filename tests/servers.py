@@ -32,7 +32,14 @@ class Served:
         self.thread.start()
 
     def _run(self) -> None:
-        asyncio.run(self.server.serve(sockets=[self.socket]))
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        await self.server.serve(sockets=[self.socket])
+        # uvicorn leaves open what it gave up waiting for, and who came in as it closed.
+        for connection in list(self.server.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
 
     def close(self) -> None:
         self.server.should_exit = True

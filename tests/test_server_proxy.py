@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -41,13 +41,11 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     folder = tmp_path_factory.mktemp("hub")
     config = folder / "jupyter_server_config.py"
     config.write_text(CONFIG.format(checkout=str(CHECKOUT)))
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
     token = secrets.token_hex(16)
     options = {
         "config": config,
         "ServerApp.ip": "127.0.0.1",
-        "ServerApp.port": port,
+        "ServerApp.port": 0,
         "ServerApp.base_url": "/user/ada/",
         "ServerApp.root_dir": folder,
         "ServerApp.allow_root": True,
@@ -63,14 +61,14 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     environment = {**os.environ, OPTIONS: "--pace 0.3", "PYTHONPATH": str(CHECKOUT)}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=folder)
     assert process.stderr is not None
-    said: list[str] = []
+    said, url = "", None
     for line in process.stderr:
-        said.append(line)
-        if "is running at" in line:
+        said += line
+        if url := re.search(r"http://127\.0\.0\.1:[1-9]\d*/user/ada/", line):
             break
-    else:
-        raise RuntimeError("".join(said[-20:]))
-    yield Hub(f"http://127.0.0.1:{port}/user/ada/jupyter-ssechat", token)
+    if url is None:
+        raise RuntimeError(said[-2000:])
+    yield Hub(f"{url[0]}jupyter-ssechat", token)
     process.terminate()
     with process.stderr:
         process.stderr.read()
