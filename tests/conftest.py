@@ -49,6 +49,17 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "seeded"))
 
 
+# What is real in a test, and shares two cores with another test.
+_PROCESSES = {"browser", "hub", "kernel", "lab", "lab_server", "redis_server", "site"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests with browsers, kernels and servers another try; the closing line counts those that needed it."""
+    for item in items:
+        if not _PROCESSES.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.flaky(reruns=2))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Remember that a test failed, so that the page it had open is photographed."""

@@ -172,9 +172,19 @@ def model_server(*scripts: Script, models: list[str] | None = None) -> Iterator[
 
 
 class CuttingProxy:
-    """A TCP proxy that cuts its n-th connection after so many bytes of the answer."""
+    """A TCP proxy that cuts its n-th connection after so many bytes of the answer.
 
-    def __init__(self, target_port: int, cuts: dict[int, int] | Callable[[int], int | None]) -> None:
+    A cut is a reset, which may take along what was sent just before; `gently` it is an end of the connection.
+    """
+
+    def __init__(
+        self,
+        target_port: int,
+        cuts: dict[int, int] | Callable[[int], int | None],
+        *,
+        gently: bool = False,
+    ) -> None:
+        self._gently = gently
         self.aim(target_port)
         self._cut_after = cuts.get if isinstance(cuts, dict) else cuts
         self.connections = 0
@@ -210,6 +220,9 @@ class CuttingProxy:
         up = asyncio.create_task(_copy(reader, back, None))
         try:
             await _copy(there, writer, self._cut_after(number))
+            if self._gently:
+                writer.close()
+                await writer.wait_closed()
         finally:
             up.cancel()
             back.transport.abort()

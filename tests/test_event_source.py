@@ -127,7 +127,7 @@ def reader(
     **options: Any,
 ) -> Iterator[Reader]:
     """A page whose connections number n break after `cuts[n]` bytes."""
-    proxy = CuttingProxy(0, cuts or {})
+    proxy = CuttingProxy(0, cuts or {}, gently=True)
     host = urlsplit(proxy.url).netloc
     upstream = ModelServer(server.url)
     # On a busy machine a page with many streams takes its time to come back.

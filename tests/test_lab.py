@@ -32,7 +32,7 @@ def test_a_running_cell_is_watched_interrupted_and_saved(lab: Lab) -> None:
 
 
 def test_a_page_is_reloaded_while_a_cell_runs(lab: Lab) -> None:
-    notebook = lab.notebook(["import time\ntime.sleep(2)\nprint('over')", "6 * 7"], kind="7.2")
+    notebook = lab.notebook(["import time\ntime.sleep(5)\nprint('over')", "6 * 7"], kind="7.2")
     notebook.start(0)
     notebook.wait_until("context.session.kernel.status === 'busy'")
     notebook.save()

@@ -8,6 +8,7 @@ import re
 import secrets
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,11 +69,24 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
             break
     if url is None:
         raise RuntimeError(said[-2000:])
+    until_it_answers(f"{url[0]}api/status", token)
     yield Hub(f"{url[0]}jupyter-ssechat", token)
     process.terminate()
     with process.stderr:
         process.stderr.read()
     process.wait(20)
+
+
+def until_it_answers(url: str, token: str) -> None:
+    """A Jupyter server says where it runs before it listens there."""
+    end = time.monotonic() + 60
+    while True:
+        try:
+            assert httpx.get(url, headers={"authorization": f"token {token}"}).status_code == 200
+            return
+        except httpx.TransportError:
+            assert time.monotonic() < end, "the Jupyter server does not answer"
+            time.sleep(0.05)
 
 
 def test_who_is_logged_in_needs_no_other_token(hub: Hub) -> None:
