@@ -24,7 +24,7 @@ def code_cells(path: Path) -> list[Any]:
 
 def of_one_machine(text: str) -> list[str]:
     """The paths, ports and addresses of objects in a text that another machine, or another run, would not write."""
-    places = re.findall(r"(?:/root|/home/|/Users/|/tmp/|/work/|[A-Z]:\\\\)[^\s\"']*", text)
+    places = re.findall(r"(?:/root|/home/|/Users/|/tmp/|/opt/|/var/|[A-Z]:\\\\)[^\s\"']*", text)
     here = [place for place in (tempfile.gettempdir(), str(Path.home())) if place in text]
     ports = re.findall(r"(?:127\.0\.0\.1|localhost):(\d+)", text)
     return [*places, *here, *(set(ports) - PORTS_OF_EXAMPLES), *re.findall(r"\b0x[0-9a-f]{6,}", text)]

@@ -113,6 +113,11 @@ def test_the_gateway_of_a_process_can_keep_its_conversations_in_a_file(tmp_path:
         with pytest.raises(BadInput, match="has a gateway whose store is sqlite:"):
             embedded("memory")
         assert embedded() is embedded(address)
+        first = embedded()
+        first.begin_to_close()
+        first.wait()
+        again = post(embedded(), "chat_session/list")["chat_sessions"]
+        assert [one["id"] for one in again] == [session], "one that ended by itself comes back with its store"
         close_embedded()
         found = post(embedded(address), "chat_session/list")["chat_sessions"]
         assert [one["id"] for one in found] == [session]

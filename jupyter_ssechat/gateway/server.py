@@ -210,8 +210,9 @@ class _Embedded:
     def open(self, store: str | None = None) -> Gateway:
         with self._lock:
             if self._gateway is None or not self._gateway.alive:
-                self._gateway = Gateway(store=store_at(store or MEMORY)())
-                self._store = store or MEMORY
+                kept = store or self._store  # one that ended by itself comes back with what it kept
+                self._gateway = Gateway(store=store_at(kept)())
+                self._store = kept
             elif store not in (None, self._store):
                 raise BadInput(
                     f"this process has a gateway whose store is {self._store}; close it first, or restart the kernel"
@@ -221,6 +222,7 @@ class _Embedded:
     def close(self) -> None:
         with self._lock:
             gateway, self._gateway = self._gateway, None
+            self._store = MEMORY
         if gateway is not None:
             gateway.close()
 
