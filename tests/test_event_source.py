@@ -147,7 +147,8 @@ def assert_whole(events: list[list[str]], words: tuple[str, ...] = WORDS) -> Non
     names = [name for name, _, _ in events]
     assert names == ["ready", *("message" for _ in words), "close"]
     stream = json.loads(events[0][2])["sessionId"]
-    assert [id for _, id, _ in events] == [f"{stream}-{number}" for number in range(1, len(events) + 1)]
+    ids = [id for _, id, _ in events]
+    assert {id.rpartition("-")[0] for id in ids} == {stream} and len(set(ids)) == len(ids)
     assert [json.loads(data)["content"] for name, _, data in events if name == "message"] == list(words)
     assert json.loads(events[-1][2]) == {"status": "finished", "finish_reason": "stop"}
 
