@@ -103,10 +103,10 @@ class Workers:
         self._shared = opened() if isinstance(opened(), MemoryStore) else None
         self.all: list[Conversations] = []
 
-    def start(self, upstream: Counting | None = None) -> tuple[Conversations, Counting]:
+    def start(self, upstream: Counting | None = None, **settings: Any) -> tuple[Conversations, Counting]:
         upstream = upstream or Counting()
         store = self._shared or self._opened()
-        worker = Conversations(upstream, store=store, settings=Settings(lease=LEASE))
+        worker = Conversations(upstream, store=store, settings=Settings(lease=LEASE, **settings))
         worker.streams.begin()
         self.all.append(worker)
         return worker, upstream

@@ -51,6 +51,7 @@ class Chats:
         self._settings = settings
         self._now = now
         self._watched: dict[str, asyncio.TimerHandle] = {}
+        self._adopted: set[str] = set()
         self._looking: set[asyncio.Task[None]] = set()
 
     async def open(self, message: PlainMessage, user: User) -> Session:
@@ -59,7 +60,8 @@ class Chats:
             full = LimitExceeded(f"{MOST_CHATS} chats are open; try again later", status=429, code=42900)
             full.retry_after = 1.0
             raise full
-        chat_id = secrets.token_urlsafe(16)
+        owner, chat_id = owner_of(user), secrets.token_urlsafe(16)
+        await self._adopt(owner)
         self._watch(chat_id, self._settings.session_seconds)
         left = self._settings.when_left
         asked = Asking(
@@ -73,7 +75,7 @@ class Chats:
         def leave(session: Session) -> None:
             session.add_prompt(message.message, None).asked = asked
 
-        return await self._sessions.open(leave, owner_of(user), chat_id)
+        return await self._sessions.open(leave, owner, chat_id)
 
     async def find(self, chat_id: str) -> Session:
         """Find a chat as it is now; Expired if it was there once, NotFound if it never was."""
@@ -114,6 +116,14 @@ class Chats:
         for timer in self._watched.values():
             timer.cancel()
         await end(self._looking)
+
+    async def _adopt(self, owner: str) -> None:
+        """See also to what others have left of the same owner, once: those workers may be dead."""
+        if owner not in self._adopted:
+            self._adopted.add(owner)
+            for head in await self._sessions.all(owner):
+                if head.id not in self._watched:
+                    self._watch(head.id, self._settings.session_seconds)
 
     def _left(self, session: Session) -> float:
         """For how many seconds a chat may stand, at least."""
