@@ -114,14 +114,15 @@ def gateway_to(upstream: Upstream, **options: Any) -> Iterator[Caller]:
 
 
 @contextmanager
-def plain_api(upstream: Upstream, **options: Any) -> Iterator[Caller]:
+def plain_api(upstream: Upstream, now: Callable[[], float] = time.time, **options: Any) -> Iterator[Caller]:
     """The plain addresses alone, with settings of their own."""
 
     async def refuse(_: HTTPRequest, error: Exception) -> Response:
         assert isinstance(error, GatewayError)
         return refusal(error)
 
-    routes = PlainAPI(Conversations(upstream, settings=Settings(**options)), keep_alive=15.0).routes()
+    conversations = Conversations(upstream, settings=Settings(**options), now=now)
+    routes = PlainAPI(conversations, keep_alive=15.0).routes()
     served = Served(Starlette(routes=routes, exception_handlers={GatewayError: refuse}))
     caller = Caller(served.url)
     try:
@@ -135,6 +136,16 @@ def plain_api(upstream: Upstream, **options: Any) -> Iterator[Caller]:
 def demo_caller() -> Iterator[Caller]:
     with gateway_to(Demo(pace=0)) as caller:
         yield caller
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now(self) -> float:
+        return self.seconds
 
 
 class Scripted:
@@ -160,13 +171,6 @@ class Scripted:
 
 def says(text: str) -> Patch:
     return Patch("response/content", "APPEND", text)
-
-
-def eventually(value: Callable[[], object], *, wanted: object) -> None:
-    deadline = time.monotonic() + 20
-    while (found := value()) != wanted:
-        assert time.monotonic() < deadline, f"it is still {found!r}"
-        time.sleep(0.005)
 
 
 # ---- asking ----
@@ -289,11 +293,10 @@ def test_an_unknown_session_is_not_found(demo_caller: Caller, path: str) -> None
 
 def test_a_session_that_nobody_reads_expires() -> None:
     upstream = Scripted(finished())
-    with plain_api(upstream, session_seconds=0.05) as caller:
+    clock = Clock()
+    with plain_api(upstream, clock.now) as caller:
         session = caller.init(message="hello")
-        eventually(lambda: caller.get("/unknown").status_code, wanted=404)
-        time_is_over = time.monotonic() + 0.06
-        eventually(lambda: time.monotonic() > time_is_over, wanted=True)
+        clock.seconds = 301.0
         answered = caller.get(f"/{session}")
         assert (answered.status_code, answered.json()["data"]["biz_code"]) == (410, 27)
     assert upstream.asked == []
@@ -301,22 +304,24 @@ def test_a_session_that_nobody_reads_expires() -> None:
 
 def test_a_stream_stands_while_it_runs_and_for_its_time_after_that() -> None:
     pause = Pause()
+    clock = Clock()
     with (
         model_server(Script([chunk(content="a"), pause, chunk(content="b"), finish()])) as server,
-        plain_api(ModelServer(server.url), session_seconds=0.3) as caller,
+        plain_api(ModelServer(server.url), clock.now, session_seconds=0.05) as caller,
     ):
-        session = caller.init(message="hello")
+        session, later = caller.init(message="hello"), caller.init(message="later")
         with caller.reading(f"/{session}") as reading:
             reading.until("a")
-            began = time.monotonic()
-            eventually(lambda: time.monotonic() > began + 0.35, wanted=True)
+            clock.seconds = 100.0
+            assert caller.http.get(f"{STREAM}/{later}").status_code == 410
             pause.end()
             events = reading.to_end()
         assert text_of(events) == "ab"
         assert text_of(caller.events(f"/{session}")) == "ab"
         last = events[-1].id
         assert caller.get("", last, message="hello").status_code == 204
-        eventually(lambda: caller.get(f"/{session}").status_code, wanted=410)
+        clock.seconds = 200.0
+        assert caller.get(f"/{session}").status_code == 410
         assert caller.get("", last, message="hello").status_code == 410
         assert len(server.requests) == 1
 

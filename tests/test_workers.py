@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -102,11 +103,13 @@ class Workers:
         self._opened = opened
         self._shared = opened() if isinstance(opened(), MemoryStore) else None
         self.all: list[Conversations] = []
+        self.now: Callable[[], float] = time.time
 
     def start(self, upstream: Counting | None = None, **settings: Any) -> tuple[Conversations, Counting]:
         upstream = upstream or Counting()
         store = self._shared or self._opened()
-        worker = Conversations(upstream, store=store, settings=Settings(lease=LEASE, **settings))
+        settled = Settings(lease=LEASE, **settings)
+        worker = Conversations(upstream, store=store, settings=settled, now=lambda: self.now())
         worker.streams.begin()
         self.all.append(worker)
         return worker, upstream
