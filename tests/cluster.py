@@ -25,11 +25,11 @@ def free_port() -> int:
 class Worker:
     """One ``serve`` at a port of its own."""
 
-    def __init__(self, redis_url: str, door: int) -> None:
+    def __init__(self, redis_url: str, door: int, *more: str) -> None:
         self.port = free_port()
         options = f"--port {self.port} --store {redis_url} --lease {LEASE:g} --pace {PACE:g} --keep-alive 1"
         options += f" --token {TOKEN} --allowed-host 127.0.0.1:{door}"
-        self._command = [sys.executable, "-m", "jupyter_ssechat", "serve", *options.split()]
+        self._command = [sys.executable, "-m", "jupyter_ssechat", "serve", *options.split(), *more]
 
     async def start(self) -> None:
         """Start it, and wait until it listens."""
@@ -105,13 +105,14 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 class Cluster:
     """Two workers, their Redis and their door."""
 
-    def __init__(self, redis: RedisServer) -> None:
+    def __init__(self, redis: RedisServer, *options: str) -> None:
         self.redis = redis
+        self._options = options
         self.door = Door()
 
     async def __aenter__(self) -> Cluster:
         self.port = await self.door.open()
-        self.door.workers = [Worker(self.redis.url, self.port) for _ in range(2)]
+        self.door.workers = [Worker(self.redis.url, self.port, *self._options) for _ in range(2)]
         await asyncio.gather(*(worker.start() for worker in self.door.workers))
         return self
 
