@@ -56,13 +56,10 @@ class Access:
         allowed_hosts: Iterable[str] = (),
         origins: Iterable[str] = (),
     ) -> None:
-        if token and not sendable_in_header(token):
-            raise BadInput(
-                "the token cannot stand in a header; expected ASCII letters, digits and signs, no blanks"
-            )
+        must_be_token(token or "")
         self.token = token or secrets.token_urlsafe(24)
         self.port = 0
-        self._allowed_hosts = frozenset(map(_host, allowed_hosts))
+        self._allowed_hosts = frozenset(map(must_be_host, allowed_hosts))
         self._origins = cors.origins(origins)
         self._grants: dict[str, Grant] = {}
 
@@ -171,7 +168,16 @@ def _is_its_own_token(scope: Scope) -> bool:
     return scope["method"] == "GET" and _STREAM_OF_ITS_OWN.fullmatch(scope["path"]) is not None
 
 
-def _host(text: str) -> str:
+def must_be_token(text: str) -> None:
+    """BadInput, without the text, for what cannot be a token; an empty one is one to be made."""
+    if text.strip() and not sendable_in_header(text.strip()):
+        raise BadInput(
+            "the token cannot stand in a header; expected ASCII letters, digits and signs, no blanks"
+        )
+
+
+def must_be_host(text: str) -> str:
+    """The name of a host as Host headers have it; BadInput for what is none."""
     host = text.strip().lower()
     if _BARE_IPV6.fullmatch(host):
         host = f"[{host}]"
