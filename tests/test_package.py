@@ -91,6 +91,8 @@ FLOORS = [
     "profiles",
     "upstream_spec",
     "gateway",
+    "gateway.journal",
+    "gateway.metrics_folder",
     "gateway.metrics",
     "gateway.envelope",
     "gateway.cors",
@@ -119,6 +121,7 @@ FLOORS = [
     "gateway.generation",
     "gateway.mirror",
     "gateway.owned_log",
+    "gateway.calls",
     "gateway.eager",
     "gateway.ending",
     "gateway.appender",
@@ -172,6 +175,9 @@ FLOORS = [
     "connection",
     "magics",
     "workers",
+    "serve_options",
+    "serve_config",
+    "serve_log",
     "serve",
     "server_proxy",
     "testing",
@@ -198,10 +204,12 @@ DOORS = {
     "prometheus_client": ["gateway.metrics"],
     "pydantic": ["schema"],
     "pytest": ["testing"],
+    "pythonjsonlogger": ["serve_log"],
     "redis": ["gateway.stores.redis_calls"],
     "starlette": [
         "gateway.access",
         "gateway.app",
+        "gateway.calls",
         "gateway.chat_answer",
         "gateway.cors",
         "gateway.endpoint",
@@ -217,7 +225,7 @@ DOORS = {
 }
 """A third-party library → the files that import it: one, or one for each thing that has to be the library's own."""
 
-DISTRIBUTIONS = {"markdown_it": "markdown_it_py"}
+DISTRIBUTIONS = {"markdown_it": "markdown_it_py", "pythonjsonlogger": "python_json_logger"}
 """Where the library is called something else than its distribution."""
 
 GIVEN = {"ipykernel", "nbval", "pydantic", "pytest"}
