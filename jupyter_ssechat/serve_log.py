@@ -50,6 +50,7 @@ class JSONLines(JsonFormatter):
     """``{"time": …, "level": "info", "pid": 4711, "event": "call", "method": "GET", …}``."""
 
     def __init__(self) -> None:
+        self._lines = TextLines()
         super().__init__(  # pyright: ignore[reportUnknownMemberType]
             "%(levelname)s %(process)d %(message)s",
             rename_fields={"levelname": "level", "process": "pid", "message": "event"},
@@ -65,7 +66,7 @@ class JSONLines(JsonFormatter):
     ) -> None:
         """Take the fields of an event beside what every record has."""
         super().add_fields(log_data, record, message_dict)
-        log_data["time"] = TextLines().formatTime(record)
+        log_data["time"] = self._lines.formatTime(record)
         log_data.update(_fields(record))
 
 

@@ -57,7 +57,9 @@ def route_of(app: Starlette) -> Callable[[str], str]:
     routes = [route for route in app.routes if isinstance(route, Route)]
 
     def template(path: str) -> str:
-        return next((route.path.replace(":path", "") for route in routes if route.path_regex.match(path)), "other")
+        return next(
+            (route.path.replace(":path", "") for route in routes if route.path_regex.match(path)), "other"
+        )
 
     return template
 
