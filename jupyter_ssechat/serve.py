@@ -27,6 +27,7 @@ from .gateway.journal import tell
 from .gateway.metrics_folder import shared_folder
 from .serve_config import omit_defaults, settled
 from .serve_options import add_options
+from .serve_token import token_of
 from .workers import Workers
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
     Opened = Callable[..., Gateway]
 
-MAX_TOKEN_BYTES = 4096
 STOPPED_BY_ITSELF = 1
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -87,7 +87,7 @@ def _begin_to_log(args: argparse.Namespace) -> None:
 
 def _serve_alone(args: argparse.Namespace) -> int:
     opened = _opened(args)
-    with opened(token=_token(args)) as gateway, _told(args.own, gateway):
+    with opened(token=token_of(args)) as gateway, _told(args.own, gateway):
         asked_to_end = _until_signal(gateway, args)
         _announce(args, gateway.access.port, gateway.url, gateway.token)
         gateway.wait(args.idle)
@@ -100,7 +100,7 @@ def _serve_together(args: argparse.Namespace) -> int:
         from .gateway.metrics import Metrics, forget_process
         from .gateway.server import listen, reachable
 
-        opened, token = _opened(args), _token(args) or secrets.token_urlsafe(24)
+        opened, token = _opened(args), token_of(args) or secrets.token_urlsafe(24)
         listening = listen(args.host, args.port)
 
         def work() -> int:
@@ -248,33 +248,6 @@ def _how_others_reach(host: str, port: int, allowed: list[str]) -> str:
         return f"others reach it as {', '.join(allowed)}, where that leads to port {port}"
     name = "NAME" if host in ("0.0.0.0", "::") else host
     return f"others are refused until it is started with --allowed-host {name}, the name that they call it by"
-
-
-def _token(args: argparse.Namespace) -> str | None:
-    if args.token is not None:
-        return _not_empty(args.token.strip(), "--token")
-    if args.token_env is not None:
-        return _not_empty(
-            os.environ.get(args.token_env, "").strip(), f"the environment variable {args.token_env}"
-        )
-    return None if args.token_file is None else _not_empty(_first_of(args.token_file), args.token_file)
-
-
-def _first_of(file: str) -> str:
-    try:
-        with open(file, "rb") as stream:
-            content = stream.read(MAX_TOKEN_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if len(content) > MAX_TOKEN_BYTES:
-        raise BadInput(f"{file} is larger than {MAX_TOKEN_BYTES} bytes; expected the token and nothing else")
-    return content.decode("utf-8", "replace").strip()
-
-
-def _not_empty(token: str, where: str) -> str:
-    if not token:
-        raise BadInput(f"{where} is empty; expected a token, or leave the option out to have one made")
-    return token
 
 
 def _say(args: argparse.Namespace, line: str) -> None:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from .cassette import RecordMode
 from .dialects import DIALECTS
@@ -270,24 +270,26 @@ def _origin(text: str) -> str:
 
 def _address(text: str, check: Callable[[str], object]) -> str:
     """An address, which is a secret where it holds a password."""
-    checked = _checked(text, check)
-    return Secret(checked) if _has_password(text) else checked
+    password = _password(text)
+    checked = _checked(text, check, password)
+    return Secret(checked) if password else checked
 
 
-def _checked(text: str, check: Callable[[str], object]) -> str:
+def _checked(text: str, check: Callable[[str], object], secret: str = "") -> str:
     try:
         check(text)
     except BadInput as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        said = str(error)
+        raise argparse.ArgumentTypeError(said.replace(secret, "…") if secret else said) from None
     return text
 
 
-def _has_password(address: str) -> bool:
+def _password(address: str) -> str:
     try:
         parts = urlsplit(address)
     except ValueError:
-        return False
-    return bool(parts.password) or "password=" in parts.query
+        return ""
+    return parts.password or parse_qs(parts.query).get("password", [""])[0]
 
 
 __all__ = ["LOG_FORMATS", "LOG_LEVELS", "Secret", "add_options"]

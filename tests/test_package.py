@@ -177,6 +177,7 @@ FLOORS = [
     "workers",
     "serve_options",
     "serve_config",
+    "serve_token",
     "serve_log",
     "serve",
     "server_proxy",

@@ -208,6 +208,13 @@ def exits(*words: str) -> Any:
     return ended.value.code
 
 
+def test_the_password_of_an_address_that_is_none_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--store", "radish://:the-secret@host"], ["--upstream", "htp://u:the-secret@host/v1"]):
+        assert exits(*words) == 2
+        said = capsys.readouterr().err
+        assert "the-secret" not in said and "expected" in said
+
+
 def test_an_unknown_profile_is_refused_with_those_that_are_known(capsys: pytest.CaptureFixture[str]) -> None:
     assert exits("--profile", "olama") == 2
     assert "'olama' is not a profile; expected one of ollama, vllm, " in capsys.readouterr().err
