@@ -9,11 +9,12 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .access import FIGURES, HEALTH
 from .journal import DEBUG, INFO, WARNING, is_heard, tell
 
 CALL = "jupyter_ssechat.call"
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
-WATCHERS = frozenset({"/health", "/metrics"})
+WATCHERS = frozenset({HEALTH, FIGURES})
 """Asked every few seconds by those who watch over the gateway, so told only to who wants to know everything."""
 
 
