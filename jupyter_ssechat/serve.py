@@ -13,6 +13,7 @@ import math
 import os
 import re
 import secrets
+import shutil
 import signal
 import socket
 import sys
@@ -101,12 +102,14 @@ def _serve_together(args: argparse.Namespace) -> int:
         from .gateway.server import listen, reachable
 
         opened, token = _opened(args), token_of(args) or secrets.token_urlsafe(24)
-        listening = listen(args.host, args.port)
+        listening, parent = listen(args.host, args.port), os.getpid()
 
         def work() -> int:
             with opened(token=token, listening=listening, metrics=Metrics(folder=folder)) as gateway:
                 asked_to_end = _until_told(gateway)
                 gateway.wait()
+            if os.getppid() != parent:  # it was killed, and cannot tidy up
+                shutil.rmtree(folder, ignore_errors=True)
             return 0 if asked_to_end else STOPPED_BY_ITSELF
 
         workers = Workers(
