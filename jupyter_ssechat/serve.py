@@ -12,7 +12,6 @@ import contextlib
 import math
 import os
 import re
-import secrets
 import shutil
 import signal
 import socket
@@ -29,6 +28,7 @@ from .gateway.metrics_folder import shared_folder
 from .serve_config import omit_defaults, settled
 from .serve_options import add_options
 from .serve_token import token_of
+from .serve_users import limits_from, users_of
 from .workers import Workers
 
 if TYPE_CHECKING:
@@ -100,8 +100,9 @@ def _serve_together(args: argparse.Namespace) -> int:
     with shared_folder() as folder:
         from .gateway.metrics import Metrics, forget_process
         from .gateway.server import listen, reachable
+        from .gateway.users import new_token
 
-        opened, token = _opened(args), token_of(args) or secrets.token_urlsafe(24)
+        opened, token = _opened(args), token_of(args) or ("" if args.users else new_token())
         listening, parent = listen(args.host, args.port), os.getpid()
 
         def work() -> int:
@@ -153,7 +154,15 @@ def _opened(args: argparse.Namespace) -> Opened:
     upstream = opens() if args.cassette is None else _recording(opens, args)
     args.upstream_name = upstream.name
     store = store_at(_store_of(args))
-    settings = Settings(keep_alive=args.keep_alive, lease=args.lease, assignable=args.own is not None)
+    each, in_all = limits_from(args)
+    settings = Settings(
+        keep_alive=args.keep_alive,
+        lease=args.lease,
+        each=each,
+        in_all=in_all,
+        assignable=args.own is not None,
+    )
+    users_of(args, None)  # what is wrong with them is said before anything listens
 
     def open_gateway(
         *, token: str | None, listening: socket.socket | None = None, metrics: Metrics | None = None
@@ -163,6 +172,7 @@ def _opened(args: argparse.Namespace) -> Opened:
             host=args.host,
             port=args.port,
             token=token,
+            users=users_of(args, token),
             allowed_hosts=tuple(args.allowed_host),
             cors=tuple(args.cors),
             settings=settings,
@@ -195,7 +205,8 @@ def _announce(args: argparse.Namespace, port: int, url: str, token: str) -> None
     _say(args, f"{args.upstream_name} answers; Ctrl-C ends the gateway")
     if advice := _how_others_reach(args.host, port, args.allowed_host):
         _say(args, advice)
-    print(f"listening on {url}/?token={quote(token, safe='')}", flush=True)
+    query = f"?token={quote(token, safe='')}" if token else ""
+    print(f"listening on {url}/{query}", flush=True)
 
 
 def _kind(store: str) -> str:

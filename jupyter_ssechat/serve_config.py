@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import stat
-import tomllib
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO
+from typing import Any
 
 from .errors import BadInput
 from .serve_options import Secret
+from .toml_file import read_toml
 
 MAX_CONFIG_BYTES = 2**20
 CONFIG = "config"
@@ -70,7 +69,7 @@ class _Config:
 
     def values(self) -> dict[str, Any]:
         """What the file sets, by the name of the attribute."""
-        table, private = self._read()
+        table, private = read_toml(self._file)
         values: dict[str, Any] = {}
         for key, value in table.items():
             action = self._action(key)
@@ -85,20 +84,6 @@ class _Config:
                     f"a secret, and others can read the file; expected it for you alone: chmod 600 {self._file}",
                 )
         return values
-
-    def _read(self) -> tuple[dict[str, Any], bool]:
-        try:
-            with open(self._file, "rb") as stream:
-                content, private = stream.read(MAX_CONFIG_BYTES + 1), _is_private(stream)
-        except (OSError, ValueError) as error:
-            said = getattr(error, "strerror", None) or error
-            raise BadInput(f"{self._file} cannot be read: {said}") from None
-        if len(content) > MAX_CONFIG_BYTES:
-            raise BadInput(f"{self._file} is larger than {MAX_CONFIG_BYTES} bytes; expected options in TOML")
-        try:
-            return tomllib.loads(content.decode()), private
-        except (ValueError, RecursionError) as error:
-            raise BadInput(f"{self._file} is no TOML: {' '.join(str(error).split())}") from None
 
     def _action(self, key: str) -> argparse.Action:
         action = self._known.get(_dashed(key))
@@ -145,15 +130,6 @@ def _dashed(name: str) -> str:
 
 def _is_secret(value: Any) -> bool:
     return isinstance(value, Secret)
-
-
-def _is_private(stream: BinaryIO) -> bool:
-    """Whether nobody else reads the file: as PostgreSQL has it for keys, the group may if it is root's."""
-    if os.name != "posix":
-        return True
-    found = os.fstat(stream.fileno())
-    readable = stat.S_IRGRP | stat.S_IROTH if found.st_uid else stat.S_IROTH
-    return not found.st_mode & readable
 
 
 def _rivals(parser: argparse.ArgumentParser, dest: str) -> set[str]:

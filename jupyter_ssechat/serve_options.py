@@ -36,6 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     _add_address(parser)
     _add_access(parser)
+    _add_users(parser)
     _add_upstream(parser)
     _add_store(parser)
     _add_logs(parser)
@@ -86,6 +87,25 @@ def _add_access(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="an origin, such as https://page.example, whose pages may read the answers; one or more",
     )
+
+
+def _add_users(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--users",
+        metavar="FILE",
+        help="a TOML file of users, each with a token of their own; `jupyter ssechat token NAME` makes one",
+    )
+    for whose, about in (("user", "each user"), ("all", "all users together")):
+        parser.add_argument(
+            f"--limit-{whose}",
+            metavar="LIMIT",
+            nargs="+",
+            action="extend",
+            type=_limit,
+            default=[],
+            help=f"what {about} may take at most: streams=N, readers=N, stored=SIZE, rate=N/min; one or more"
+            + (", also request=SIZE" if whose == "user" else ""),
+        )
 
 
 def _add_upstream(parser: argparse.ArgumentParser) -> None:
@@ -266,6 +286,12 @@ def _origin(text: str) -> str:
     from .gateway.cors import origins
 
     return _checked(text, lambda origin: origins([origin]))
+
+
+def _limit(text: str) -> str:
+    from .gateway.limits import parse_limits
+
+    return _checked(text, lambda word: parse_limits([word]))
 
 
 def _address(text: str, check: Callable[[str], object]) -> str:

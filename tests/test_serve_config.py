@@ -87,19 +87,19 @@ def test_an_option_that_stands_for_the_one_in_the_file_wins_too(tmp_path: Path) 
 def test_options_that_are_added_to_the_parser_are_keys_of_the_file(tmp_path: Path) -> None:
     def more(parser: argparse.ArgumentParser) -> None:
         add_options(parser)
-        parser.add_argument("--users", type=Path)
+        parser.add_argument("--friends", type=Path)
         parser.add_argument("--most-streams", type=int, default=7)
         parser.add_argument("--strict", action="store_true")
 
     def said(text: str) -> argparse.Namespace:
         return settled(argparse.Namespace(config=written(tmp_path, text)), more)
 
-    args = said('users = "u.toml"\nmost-streams = 3\nstrict = true\n')
-    assert (args.users, args.most_streams, args.strict) == (Path("u.toml"), 3, True)
+    args = said('friends = "u.toml"\nmost-streams = 3\nstrict = true\n')
+    assert (args.friends, args.most_streams, args.strict) == (Path("u.toml"), 3, True)
     assert said("strict = false").strict is False
     for text, expected in [
         ("strict = 1", "strict: expected true or false"),
-        ("users = 1", "users: expected a text, in quotes"),
+        ("friends = 1", "friends: expected a text, in quotes"),
         ('most-streams = "3"', "most-streams: expected a number, without quotes"),
         ("most-streams = 1.5", "most-streams: invalid int value: '1.5'"),
     ]:
