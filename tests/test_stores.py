@@ -32,6 +32,7 @@ from jupyter_ssechat.gateway.stores.store import (
 )
 from jupyter_ssechat.patches import Patch
 
+from .redis_nodes import RedisNodes
 from .redis_server import RedisServer, redis_executable
 
 LEASE = 10.0
@@ -113,7 +114,7 @@ def verdicts(outcomes: Any) -> list[str]:
     return [outcome.verdict for outcome in outcomes]
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
+@pytest.fixture(params=["memory", "sqlite", "redis", "cluster"])
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Test], None]:
     """Runs a test with a store of each kind."""
     clock = Clock()
@@ -122,7 +123,8 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Test], Non
     elif request.param == "sqlite":
         opened = lambda: SQLiteStore(tmp_path / "store.db", clock=clock, keep=3600)  # noqa: E731
     else:
-        server: RedisServer = request.getfixturevalue("redis_server")
+        fixture = {"redis": "redis_server", "cluster": "redis_nodes"}[request.param]
+        server: RedisServer | RedisNodes = request.getfixturevalue(fixture)
         opened = lambda: RedisStore(server.url, clock=clock)  # noqa: E731
 
     def run(test: Test) -> None:

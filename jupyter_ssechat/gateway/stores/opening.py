@@ -1,4 +1,4 @@
-"""The address of a store → the store: ``memory``, ``sqlite:PATH``, ``redis://…``."""
+"""The address of a store → the store: ``memory``, ``sqlite:PATH``, ``redis://…``, ``redis+cluster://…``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from .memory import MemoryStore
 from .sqlite import SQLiteStore
 from .store import Store
 
-REDIS = ("redis://", "rediss://", "unix://")
-EXPECTED = "expected memory, sqlite:PATH or redis://HOST[:PORT][/DB]"
+REDIS = ("redis://", "rediss://", "unix://", "redis+cluster://", "rediss+cluster://")
+EXPECTED = "expected memory, sqlite:PATH or redis://HOST[:PORT][/DB], redis+cluster://HOST[:PORT],…"
 
 
 def store_at(address: str) -> Callable[[], Store]:

@@ -14,7 +14,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from ...wire_json import dumps
-from .redis_calls import Command, RedisCalls, script
+from .redis_calls import Command, script
+from .redis_cluster import calls_at
 from .redis_rows import (
     FIELDS,
     LEASES,
@@ -54,7 +55,7 @@ INBOX_SECONDS, INBOX_ENTRIES = 60, 1000
 
 
 class RedisStore:
-    """The Redis server at `url`. Sessions that nobody changes for `keep` seconds expire.
+    """The Redis server, or cluster, at `url`. Sessions that nobody changes for `keep` seconds expire.
 
     `clock` gives seconds, for tests; without one the server's own clock counts.
     """
@@ -65,7 +66,7 @@ class RedisStore:
     def __init__(
         self, url: str, *, clock: Callable[[], float] | None = None, keep: float = KEEP_SECONDS
     ) -> None:
-        self.calls = RedisCalls(url)
+        self.calls = calls_at(url)
         self._clock = clock
         self._keep = max(int(keep), 1)
         self._heard = "0-0"
@@ -75,7 +76,7 @@ class RedisStore:
     async def create(self, head: Head) -> None:
         """Open an empty session."""
         named = script("create", names_of(head.id), head.title, head.updated_at, self._keep)
-        await self.calls.all(named, ("ZADD", SESSIONS, head.updated_at, head.id))
+        await self.calls.in_order([named], [("ZADD", SESSIONS, head.updated_at, head.id)])
 
     async def heads(self) -> list[Head]:
         """Every session, the newest first."""
@@ -110,10 +111,9 @@ class RedisStore:
         # The index goes first: what it names too early does no harm, what it lacks would never end.
         until = await self._time() + change.lease
         running = [member(Key(head.id, row.message_id, row.epoch)) for row in change.rows if row.running]
-        results = await self.calls.all(
-            *(("ZADD", LEASES, until, one) for one in running),
-            commit,
-            ("ZADD", SESSIONS, "XX", head.updated_at, head.id),
+        results = await self.calls.in_order(
+            [("ZADD", LEASES, until, one) for one in running],
+            [commit, ("ZADD", SESSIONS, "XX", head.updated_at, head.id)],
         )
         version = results[-2]
         if version < 0:
