@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from .redis_server import restricted_user
+
 START_SECONDS = 30.0
 SLOTS = 16384
 NODE_TIMEOUT_MS = 2000
@@ -56,7 +58,8 @@ class RedisNode:
             "logfile": str(self._folder / "redis.log"),
         }
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
-        self.process = subprocess.Popen([self._executable, *words], stdout=subprocess.DEVNULL)
+        command = [self._executable, *words, *restricted_user()]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
     def say(self, *words: object) -> str:
         """Give it a command, and return what it answers as it came; empty while it does not answer."""

@@ -23,7 +23,7 @@ from .conversations import Conversations
 from .event_stream import Direct
 from .metrics import Metrics
 from .settings import Settings
-from .stores.opening import store_at
+from .stores.opening import public, store_at
 from .stores.store import Store
 
 START_SECONDS = 20.0
@@ -215,7 +215,8 @@ class _Embedded:
                 self._store = kept
             elif store not in (None, self._store):
                 raise BadInput(
-                    f"this process has a gateway whose store is {self._store}; close it first, or restart the kernel"
+                    f"this process has a gateway whose store is {public(self._store)}; "
+                    "close it first, or restart the kernel"
                 )
             return self._gateway
 

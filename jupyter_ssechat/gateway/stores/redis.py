@@ -150,7 +150,15 @@ class RedisStore:
         session, known = names_of(key.session_id)
         document = "" if append.document is None else dumps(append.document)
         ended_at = "" if append.ended_at is None else append.ended_at
-        said = (append.seq, spell(append.patches), document, ended_at, self._keep, OVERLAP)
+        said = (
+            append.seq,
+            spell(append.patches),
+            document,
+            ended_at,
+            self._keep,
+            OVERLAP,
+            append.claim.owner,
+        )
         return script("append", (session, log_name(key), known), key.message_id, key.epoch, fence, *said)
 
     async def stop(self, session_id: str, message_id: int, stream_id: str | None) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, cast
+from urllib.parse import urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -121,7 +123,9 @@ def _connected(url: str, *, retries: int) -> Redis:
             retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), retries),
         )
         pool.connection_class(**pool.connection_kwargs)  # which refuses unknown options
-    except (ValueError, TypeError):  # whose texts may hold a part of the password
+        if not url.startswith("unix:") and not re.fullmatch(r"/?\d*", urlsplit(url).path):
+            raise ValueError
+    except (ValueError, TypeError, RedisError):  # whose texts may hold a part of the password
         raise BadInput(f"the store's address cannot be used; expected {EXPECTED}") from None
     return Redis.from_pool(pool)
 

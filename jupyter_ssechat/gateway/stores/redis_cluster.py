@@ -33,7 +33,7 @@ SCHEMES = ("redis+cluster://", "rediss+cluster://")
 EXPECTED = "redis+cluster://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]…], with %XX for what is special in a URL"
 PAUSES = (0.0, 0.0, 0.05, 0.2, 0.5)
 """Seconds before each attempt: a new map helps at once, a new primary takes longer."""
-POLL_SECONDS, BUSY_FACTOR = 0.02, 1.0
+POLL_SECONDS, MOST_POLL_SECONDS, BUSY_FACTOR = 0.02, 0.5, 2.0
 KEY_AT = {"EVALSHA": 3, "XREAD": -2}
 ASKING: Command = ("ASKING",)
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/,\[\]]+)(?::(\d{1,5}))?")
@@ -62,6 +62,7 @@ class ClusterCalls:
     def __init__(self, url: str) -> None:
         self._seeds, self._link = _read(url)
         self._map = Map()
+        self._poll_at = 0.0
         self._learning = asyncio.Lock()
         self._servers = {name: self._opened(name) for name in self._seeds}
 
@@ -99,21 +100,28 @@ class ClusterCalls:
     async def read(self, streams: Mapping[str, str]) -> dict[str, list[tuple[str, dict[str, str]]]]:
         """Wait for entries after those ids, for a while.
 
-        A blocking read cannot span slots. So one stream is waited for, and of several all are asked again and again.
+        A blocking read cannot span slots. So one stream is waited for; of several all are asked again and again,
+        each server once in a round, with more time between rounds that take long.
         """
+        if len(streams) == 1:
+            return await self._read(streams, "BLOCK", BLOCK_MILLISECONDS)
         until = time.monotonic() + BLOCK_MILLISECONDS / 1000
-        block = ("BLOCK", BLOCK_MILLISECONDS) if len(streams) == 1 else ()
-        asked = [
-            ("XREAD", "COUNT", MOST_ENTRIES, *block, "STREAMS", name, after)
-            for name, after in streams.items()
-        ]
         while True:
+            await asyncio.sleep(max(self._poll_at - time.monotonic(), 0))
             began = time.monotonic()
-            found = dict(line for lines in await self.all(*asked) for line in lines or ())
+            found = await self._read(streams)
             ended = time.monotonic()
+            pause = max(POLL_SECONDS, BUSY_FACTOR * (ended - began))
+            self._poll_at = ended + min(pause, MOST_POLL_SECONDS)
             if found or ended > until:
                 return found
-            await asyncio.sleep(max(POLL_SECONDS, BUSY_FACTOR * (ended - began)))
+
+    async def _read(
+        self, streams: Mapping[str, str], *block: str | int
+    ) -> dict[str, list[tuple[str, dict[str, str]]]]:
+        how = ("XREAD", "COUNT", MOST_ENTRIES, *block, "STREAMS")
+        results = await self.all(*((*how, name, after) for name, after in streams.items()))
+        return dict(line for lines in results for line in lines or ())
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -18,7 +18,8 @@ end
 """
 
 CREATE = """
-redis.call('HSET', S, 'version', 0, 'title', ARGV[1], 'updated_at', ARGV[2], 'ids', '')
+if redis.call('HSETNX', S, 'version', 0) == 0 then return end
+redis.call('HSET', S, 'title', ARGV[1], 'updated_at', ARGV[2], 'ids', '')
 touch(KEYS[2], tonumber(ARGV[3]))
 """
 
@@ -67,11 +68,12 @@ return version
 """
 
 APPEND = """
-local id, epoch, fence, seq, patches, document, ended_at, keep, overlap = unpack(ARGV)
+local id, epoch, fence, seq, patches, document, ended_at, keep, overlap, owner = unpack(ARGV)
 local m = id .. ':'
-local is = redis.call('HMGET', S, 'version', m .. 'epoch', m .. 'fence', m .. 'running', m .. 'end', m .. 'stop')
+local is = redis.call('HMGET', S, 'version', m .. 'epoch', m .. 'fence', m .. 'running', m .. 'end', m .. 'stop',
+  m .. 'owner')
 if not is[1] then return {'gone', '0'} end
-if is[2] ~= epoch or is[3] ~= fence then return {'fenced', '0'} end
+if is[2] ~= epoch or is[3] ~= fence or is[7] ~= owner then return {'fenced', '0'} end
 local last = tonumber(string.match(is[5], '%-(%d+)$'))
 if last >= tonumber(seq) then return {'ok', is[6]} end
 if is[4] ~= '1' then return {'fenced', '0'} end
@@ -81,8 +83,7 @@ redis.call('XADD', KEYS[2], position, 'p', patches)
 redis.call('HSET', S, m .. 'end', position)
 if document ~= '' then
   redis.call('HSET', S, m .. 'document', document, m .. 'base', position)
-  local first = tonumber(seq) - tonumber(overlap)
-  if first > 0 then redis.call('XTRIM', KEYS[2], 'MINID', fence .. '-' .. first) end
+  redis.call('XTRIM', KEYS[2], 'MAXLEN', overlap)
 end
 if ended_at == '' then
   redis.call('EXPIRE', KEYS[2], 86400)
