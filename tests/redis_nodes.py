@@ -20,7 +20,7 @@ NODE_TIMEOUT_MS = 2000
 
 
 PORTS = range(20_000, 32_000)
-"""Below those that Linux gives to outgoing connections: a server that is dead for a moment finds its own again."""
+"""Below those that Linux gives to outgoing connections: a server that is born again finds its own."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -85,6 +85,7 @@ class RedisNodes:
 
     def __init__(self, executable: str, folder: Path, *, primaries: int = 3, replicas: int = 0) -> None:
         self._folder = folder
+        self._kills = 0
         ports = free_ports(2 * (primaries + replicas))
         self.nodes = [
             RedisNode(executable, folder / f"{number}", *ports[2 * number : 2 * number + 2])
@@ -123,6 +124,17 @@ class RedisNodes:
         while not until():
             assert time.monotonic() < end, "\n".join(node.log() for node in self.nodes)
             time.sleep(0.02)
+
+    def kill(self) -> None:
+        """End one of the servers as a crash would, each time another."""
+        self._dead = self.nodes[self._kills % len(self.nodes)]
+        self._kills += 1
+        self._dead.kill()
+
+    def start(self) -> None:
+        """Start what was killed, and wait until the cluster serves."""
+        self._dead.begin()
+        self.wait(self.is_ready)
 
     def close(self) -> None:
         """End all, and forget their data."""

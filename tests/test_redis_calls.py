@@ -1,4 +1,4 @@
-"""The door to Redis: no password gets out of an address, and no owner writes with a number that another one has."""
+"""The door to Redis: no password gets out of an address, and of two owners with one number one writes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from jupyter_ssechat.gateway.stores.opening import public, store_at
 from jupyter_ssechat.gateway.stores.redis import RedisStore
 from jupyter_ssechat.gateway.stores.store import StoreUnavailable
 
-from .redis_nodes import RedisNodes, free_ports
+from .redis_nodes import RedisNodes
 from .redis_server import RedisServer
 from .test_serve import COMMAND
 from .test_stores import Case, Clock, appended, verdicts
 
 SECRET = "tellnobody"
-NOBODY = f"127.0.0.1:{free_ports(1)[0]}"
+NOBODY = "127.0.0.1:1"
 
 
 # ---- passwords ----

@@ -45,7 +45,7 @@ def script(name: str, keys: Iterable[str], *arguments: str | int | float) -> Com
 
 
 class Redirect(NamedTuple):
-    """Where to ask again: by the cluster's new map, once at `address` (``HOST:PORT``), or the same server later."""
+    """Where to ask again: where the new map says, once at `address` (``HOST:PORT``), or there later."""
 
     where: Literal["map", "address", "later"]
     address: str = ""
@@ -67,7 +67,7 @@ class RedisCalls:
         return answers(await self.tried(commands))
 
     async def in_order(self, *steps: Sequence[Command]) -> list[Any]:
-        """Run commands so that no step begins before the one before it is done; here one round trip does that."""
+        """Run commands so that no step begins before the last one is done; here one round trip does that."""
         return await self.all(*(command for step in steps for command in step))
 
     async def tried(self, commands: Sequence[Command]) -> list[Any]:

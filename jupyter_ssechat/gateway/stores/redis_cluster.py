@@ -1,7 +1,8 @@
-"""Commands and scripts → the servers of a Redis Cluster, in one round trip for each server that has a part in them.
+"""Commands and scripts → the servers of a Redis Cluster, in one round trip for each that has a part in them.
 
-The client for clusters in redis-py closes all its connections when one server is away, sends what is redirected one
-by one, and asks a server that hangs for ever. Here each server is one of `RedisCalls`, and errors lead to a new map.
+The client for clusters in redis-py closes all its connections when one server is away, sends what is redirected
+one by one, and refuses who comes when all connections are in use. Here each server is one of `RedisCalls`, and
+errors lead to a new map.
 """
 
 from __future__ import annotations
@@ -100,8 +101,8 @@ class ClusterCalls:
     async def read(self, streams: Mapping[str, str]) -> dict[str, list[tuple[str, dict[str, str]]]]:
         """Wait for entries after those ids, for a while.
 
-        A blocking read cannot span slots. So one stream is waited for; of several all are asked again and again,
-        each server once in a round, with more time between rounds that take long.
+        A blocking read cannot span slots. So one stream is waited for; of several all are asked again and
+        again, each server once in a round, with more time between rounds that take long.
         """
         if len(streams) == 1:
             return await self._read(streams, "BLOCK", BLOCK_MILLISECONDS)
