@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import subprocess
 import traceback
 from dataclasses import replace
@@ -15,10 +16,11 @@ from jupyter_ssechat.errors import BadInput
 from jupyter_ssechat.gateway.server import close_embedded, embedded
 from jupyter_ssechat.gateway.stores.opening import public, store_at
 from jupyter_ssechat.gateway.stores.redis import RedisStore
+from jupyter_ssechat.gateway.stores.redis_scripts import SCRIPTS
 from jupyter_ssechat.gateway.stores.store import StoreUnavailable
 
 from .redis_nodes import RedisNodes
-from .redis_server import RedisServer
+from .redis_server import RedisServer, restricted_user
 from .test_serve import COMMAND
 from .test_stores import Case, Clock, appended, verdicts
 
@@ -134,6 +136,16 @@ def test_a_process_that_has_another_store_names_it_without_its_password() -> Non
 )
 def test_an_address_is_shown_without_its_secrets(address: str, shown: str) -> None:
     assert public(address) == shown
+
+
+# ---- rights ----
+
+
+def test_the_user_of_the_docs_may_do_all_that_a_script_does() -> None:
+    """All other commands are tried by the tests of the store, which run as this user."""
+    used = set(re.findall(r"redis\.call\('(\w+)'", " ".join(SCRIPTS.values())))
+    rights = {word.removeprefix("+").upper() for word in restricted_user() if word.startswith("+")}
+    assert used and used <= rights
 
 
 # ---- what a store may lose ----

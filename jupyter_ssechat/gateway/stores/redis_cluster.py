@@ -195,7 +195,10 @@ class ClusterCalls:
         lines = sorted(await self._servers[name].one("CLUSTER", "SLOTS"))
         return Map(
             [last for _, last, *_ in lines],
-            [server_name(said or host, port) for _, _, (said, port, *_), *_ in lines],
+            [
+                server_name(host if said in (None, "", "?") else said, port)
+                for _, _, (said, port, *_), *_ in lines
+            ],
         )
 
 
@@ -216,9 +219,12 @@ def _literal(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
 
 
-def calls_at(url: str) -> RedisCalls | ClusterCalls:
+Calls = RedisCalls | ClusterCalls
+
+
+def calls_at(url: str) -> Calls:
     """What makes calls at an address."""
     return ClusterCalls(url) if url.startswith(SCHEMES) else RedisCalls(url)
 
 
-__all__ = ["SCHEMES", "ClusterCalls", "calls_at"]
+__all__ = ["Calls", "calls_at"]
