@@ -12,6 +12,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.crc import key_slot
+from redis.credentials import UsernamePasswordCredentialProvider
 from redis.exceptions import (
     AskError,
     ClusterCrossSlotError,
@@ -122,12 +123,20 @@ def _connected(url: str, *, retries: int) -> Redis:
             socket_connect_timeout=SOCKET_SECONDS,
             retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), retries),
         )
+        _hide_password(pool.connection_kwargs)
         pool.connection_class(**pool.connection_kwargs)  # which refuses unknown options
         if not url.startswith("unix:") and not re.fullmatch(r"/?\d*", urlsplit(url).path):
             raise ValueError
     except (ValueError, TypeError, RedisError):  # whose texts may hold a part of the password
         raise BadInput(f"the store's address cannot be used; expected {EXPECTED}") from None
     return Redis.from_pool(pool)
+
+
+def _hide_password(options: dict[str, Any]) -> None:
+    """Put it where no text shows it: a pool may show its options, as in a warning that it was not closed."""
+    who, password = options.pop("username", None), options.pop("password", None)
+    if who or password:
+        options["credential_provider"] = UsernamePasswordCredentialProvider(who, password)
 
 
 def answers(results: list[Any]) -> list[Any]:
