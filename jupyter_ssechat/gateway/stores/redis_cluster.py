@@ -1,8 +1,8 @@
 """Commands and scripts → the servers of a Redis Cluster, in one round trip for each that has a part in them.
 
-The client for clusters in redis-py closes all its connections when one server is away, sends what is redirected
-one by one, and refuses who comes when all connections are in use. Here each server is one of `RedisCalls`, and
-errors lead to a new map.
+The client for clusters in redis-py closes all its connections when one server is away, sends what is
+redirected one by one, and refuses who comes when all connections are in use. Here each server is one of
+`RedisCalls`, and errors lead to a new map.
 """
 
 from __future__ import annotations
