@@ -93,6 +93,8 @@ FLOORS = [
     "profiles",
     "upstream_spec",
     "gateway",
+    "gateway.journal",
+    "gateway.metrics_folder",
     "gateway.metrics",
     "gateway.envelope",
     "gateway.cors",
@@ -127,6 +129,7 @@ FLOORS = [
     "gateway.generation",
     "gateway.mirror",
     "gateway.owned_log",
+    "gateway.calls",
     "gateway.eager",
     "gateway.ending",
     "gateway.admission",
@@ -181,6 +184,10 @@ FLOORS = [
     "connection",
     "magics",
     "workers",
+    "serve_options",
+    "serve_config",
+    "serve_token",
+    "serve_log",
     "serve",
     "server_proxy",
     "testing",
@@ -207,10 +214,12 @@ DOORS = {
     "prometheus_client": ["gateway.metrics"],
     "pydantic": ["schema"],
     "pytest": ["testing"],
+    "pythonjsonlogger": ["serve_log"],
     "redis": ["gateway.stores.redis_calls"],
     "starlette": [
         "gateway.access",
         "gateway.app",
+        "gateway.calls",
         "gateway.chat_answer",
         "gateway.cors",
         "gateway.endpoint",
@@ -226,7 +235,7 @@ DOORS = {
 }
 """A third-party library → the files that import it: one, or one for each thing that has to be the library's own."""
 
-DISTRIBUTIONS = {"markdown_it": "markdown_it_py"}
+DISTRIBUTIONS = {"markdown_it": "markdown_it_py", "pythonjsonlogger": "python_json_logger"}
 """Where the library is called something else than its distribution."""
 
 GIVEN = {"ipykernel", "nbval", "pydantic", "pytest"}
