@@ -94,9 +94,12 @@ FLOORS = [
     "profiles",
     "upstream_spec",
     "gateway",
+    "gateway.journal",
+    "gateway.metrics_folder",
     "gateway.metrics",
     "gateway.envelope",
     "gateway.cors",
+    "toml_file",
     "gateway.users",
     "gateway.grants",
     "gateway.access",
@@ -118,6 +121,7 @@ FLOORS = [
     "gateway.stores.redis_scripts",
     "gateway.stores.redis_rows",
     "gateway.stores.redis_calls",
+    "gateway.stores.redis_cluster",
     "gateway.stores.redis_pools",
     "gateway.stores.redis",
     "gateway.stores.opening",
@@ -127,6 +131,7 @@ FLOORS = [
     "gateway.generation",
     "gateway.mirror",
     "gateway.owned_log",
+    "gateway.calls",
     "gateway.eager",
     "gateway.ending",
     "gateway.admission",
@@ -182,6 +187,11 @@ FLOORS = [
     "connection",
     "magics",
     "workers",
+    "serve_options",
+    "serve_config",
+    "serve_token",
+    "serve_users",
+    "serve_log",
     "serve",
     "server_proxy",
     "testing",
@@ -208,10 +218,12 @@ DOORS = {
     "prometheus_client": ["gateway.metrics"],
     "pydantic": ["schema"],
     "pytest": ["testing"],
+    "pythonjsonlogger": ["serve_log"],
     "redis": ["gateway.stores.redis_calls"],
     "starlette": [
         "gateway.access",
         "gateway.app",
+        "gateway.calls",
         "gateway.chat_answer",
         "gateway.cors",
         "gateway.endpoint",
@@ -227,7 +239,7 @@ DOORS = {
 }
 """A third-party library → the files that import it: one, or one for each thing that has to be the library's own."""
 
-DISTRIBUTIONS = {"markdown_it": "markdown_it_py"}
+DISTRIBUTIONS = {"markdown_it": "markdown_it_py", "pythonjsonlogger": "python_json_logger"}
 """Where the library is called something else than its distribution."""
 
 GIVEN = {"ipykernel", "nbval", "pydantic", "pytest"}

@@ -114,7 +114,7 @@ DIGEST = digest_of("x")
         ("", "it names no user"),
         ("users = 3", "it names no user"),
         ("[users]", "it names no user"),
-        ("oops", "cannot be read as users"),
+        ("oops", "is no TOML"),
         ("[user.a]", "'user' is unknown; expected tables [users.NAME]"),
         ("[users.a]", "[users.a] needs either token_sha256 or token"),
         (f'[users.a]\ntoken = "t"\ntoken_sha256 = "{DIGEST}"', "needs either token_sha256 or token"),
@@ -156,7 +156,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_a_file_of_bytes_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "users.toml"
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(BadInput, match="cannot be read as users"):
+    with pytest.raises(BadInput, match="is no TOML"):
         UsersFile(path)
 
 

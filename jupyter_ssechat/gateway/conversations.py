@@ -29,6 +29,7 @@ from .bodies import (
 from .chats import ANSWER, Chats, asker_of, is_chat, owner_of
 from .cursor import Cursor
 from .generation import Generation, LogT
+from .journal import WARNING, Field, tell
 from .log import Reader
 from .metrics import API, Metrics
 from .mirror import Mirror, Show
@@ -360,8 +361,14 @@ class Conversations:
             mirror = await self.streams.caught_up(claim.key)
             mirror = mirror or self._mirror(session, session.get(claim.key.message_id))
             [standing] = await self.store.standing([claim.key])
+<<<<<<< HEAD
             place = self.admission.keep(self.asker(session), mirror.record.stream_id)
             generation = self._own(claim, mirror, place)
+=======
+            user = self._users.named(session.user) or NAMELESS
+            generation = self._own(claim, mirror, self.admission.keep(user, mirror.record.stream_id))
+            tell("answer taken over", WARNING, **claim.key._asdict(), fence=claim.fence)
+>>>>>>> main
             if standing is not None and standing.stop:
                 await generation.stop()
             elif (begun := self._continued(session, generation.log.draft)) is not None:
@@ -395,7 +402,7 @@ class Conversations:
             session,
             record,
             log,
-            guard=self.metrics.open_stream(api),
+            guard=self.metrics.open_stream(api, **_about(api, session, record)),
             clock=self._clock,
             on_end=lambda: (self._alive.discard(generation), on_end()),
         )
@@ -403,5 +410,13 @@ class Conversations:
         return generation
 
 
+<<<<<<< HEAD
 def _api(session: Session) -> API:
     return "plain" if is_chat(session) else "patches"
+=======
+def _about(api: API, session: Session, record: Record) -> dict[str, Field]:
+    """What the journal says of a generation; the id of a plain stream is its token, and not told."""
+    if api == "plain":
+        return {}
+    return {"session_id": session.id, "message_id": record.message_id, "epoch": record.epoch}
+>>>>>>> main
