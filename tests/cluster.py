@@ -106,11 +106,7 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 class Cluster:
     """Two workers, their Redis and their door."""
 
-<<<<<<< HEAD
-    def __init__(self, redis: RedisServer, *options: str) -> None:
-=======
-    def __init__(self, redis: RedisServer | RedisNodes) -> None:
->>>>>>> main
+    def __init__(self, redis: RedisServer | RedisNodes, *options: str) -> None:
         self.redis = redis
         self._options = options
         self.door = Door()

@@ -361,14 +361,9 @@ class Conversations:
             mirror = await self.streams.caught_up(claim.key)
             mirror = mirror or self._mirror(session, session.get(claim.key.message_id))
             [standing] = await self.store.standing([claim.key])
-<<<<<<< HEAD
             place = self.admission.keep(self.asker(session), mirror.record.stream_id)
             generation = self._own(claim, mirror, place)
-=======
-            user = self._users.named(session.user) or NAMELESS
-            generation = self._own(claim, mirror, self.admission.keep(user, mirror.record.stream_id))
-            tell("answer taken over", WARNING, **claim.key._asdict(), fence=claim.fence)
->>>>>>> main
+            tell("answer taken over", WARNING, **_about(session, mirror.record), fence=claim.fence)
             if standing is not None and standing.stop:
                 await generation.stop()
             elif (begun := self._continued(session, generation.log.draft)) is not None:
@@ -402,7 +397,7 @@ class Conversations:
             session,
             record,
             log,
-            guard=self.metrics.open_stream(api, **_about(api, session, record)),
+            guard=self.metrics.open_stream(api, **_about(session, record)),
             clock=self._clock,
             on_end=lambda: (self._alive.discard(generation), on_end()),
         )
@@ -410,13 +405,12 @@ class Conversations:
         return generation
 
 
-<<<<<<< HEAD
 def _api(session: Session) -> API:
     return "plain" if is_chat(session) else "patches"
-=======
-def _about(api: API, session: Session, record: Record) -> dict[str, Field]:
-    """What the journal says of a generation; the id of a plain stream is its token, and not told."""
-    if api == "plain":
+
+
+def _about(session: Session, record: Record) -> dict[str, Field]:
+    """What the journal says of a generation; the id of a chat is its token, and not told."""
+    if is_chat(session):
         return {}
     return {"session_id": session.id, "message_id": record.message_id, "epoch": record.epoch}
->>>>>>> main
