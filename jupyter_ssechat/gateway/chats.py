@@ -119,11 +119,12 @@ class Chats:
 
     async def _adopt(self, owner: str) -> None:
         """See also to what others have left of the same owner, once: those workers may be dead."""
-        if owner not in self._adopted:
-            self._adopted.add(owner)
-            for head in await self._sessions.all(owner):
-                if head.id not in self._watched:
-                    self._watch(head.id, self._settings.session_seconds)
+        if owner in self._adopted:
+            return
+        for head in await self._sessions.all(owner):
+            if head.id not in self._watched:
+                self._watch(head.id, self._settings.session_seconds)
+        self._adopted.add(owner)
 
     def _left(self, session: Session) -> float:
         """For how many seconds a chat may stand, at least."""
