@@ -70,6 +70,7 @@ PURE = [
 
 FLOORS = [
     *PURE,
+    "eager",
     "offline.sitecustomize",
     "dialects.third_party",
     "prose",
@@ -116,10 +117,10 @@ FLOORS = [
     "gateway.sessions",
     "gateway.patch_stream",
     "gateway.event_log",
+    "gateway.time_slice",
     "gateway.generation",
     "gateway.mirror",
     "gateway.owned_log",
-    "gateway.eager",
     "gateway.ending",
     "gateway.appender",
     "gateway.streams",

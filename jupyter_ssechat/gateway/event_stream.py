@@ -8,7 +8,7 @@ from time import monotonic
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .eager import at_once
+from ..eager import at_once
 from .log import KEEP_ALIVE, Reader
 
 STREAM_HEADERS = [
