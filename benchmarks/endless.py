@@ -31,7 +31,8 @@ class Endless:
     """Answers every call with `rate` tokens a second until `finish`."""
 
     def __init__(self, rate: float) -> None:
-        self.written = 0
+        self.written = self.calls = 0
+        self._finished = False
         self._period = 1 / rate
         self._due: deque[tuple[float, _Answer]] = deque()
         self._listening = threading.Event()
@@ -49,7 +50,11 @@ class Endless:
 
     def begin(self, answer: _Answer) -> None:
         """Stream to one more caller."""
-        self._due.append((time.monotonic(), answer))
+        self.calls += 1
+        if self._finished:
+            answer.finish()
+        else:
+            self._due.append((time.monotonic(), answer))
 
     def _write_what_is_due(self) -> None:
         """All streams have one period, so the one that was served longest ago is due first."""
@@ -68,6 +73,7 @@ class Endless:
         return self.written
 
     def _finish(self, done: threading.Event) -> None:
+        self._finished = True
         for _, answer in self._due:
             answer.finish()
         self._due.clear()
@@ -122,4 +128,6 @@ def _http_chunk(body: bytes) -> bytes:
 def endless(serve: Serve, rate: float) -> None:
     """Be the process of such a model server."""
     model = Endless(rate)
-    serve(model.port, {"written": lambda: model.written, "finish": model.finish})
+    serve(
+        model.port, {"written": lambda: model.written, "calls": lambda: model.calls, "finish": model.finish}
+    )

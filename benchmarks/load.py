@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import psutil
@@ -17,18 +17,20 @@ from .listeners import Call, Heard, Wanted, listeners
 from .processes import Process
 from .servers import TOKEN, Server, redis_server, worker
 
-RATE = 50.0
 LOOK_SECONDS = 0.1
 ATTACH_SECONDS = 60.0
 SETTLE_SECONDS = 2.0
 END_SECONDS = 30.0
+LATE_SECONDS = 1.0
 
 
 class Load(NamedTuple):
-    """How much there is to do: streams, dealt out to the workers in turns, each with so many readers at its own
-    worker, who asks among them, and so many at the next one. Seconds are those that are measured."""
+    """How much there is to do: streams of `rate` tokens a second, dealt out to the workers in turns, each with so
+    many readers at its own worker, who asks among them, and so many at the next one. Seconds are those that are
+    measured."""
 
     streams: int
+    rate: float = 50.0
     own: int = 1
     other: int = 1
     workers: int = 2
@@ -53,7 +55,9 @@ class Measured(NamedTuple):
     they were on their way to the reader who asked and to those who resumed; `redis` what Redis counted meanwhile.
 
     `lost` are the tokens that were written and had not reached a reader when the streams had ended or, where
-    `ended` is false, were given up. `busy` is the share of the machine that something else had, of 1.
+    `ended` is false, were given up; `calls` is how often the model server was asked, once for each stream unless
+    its owner changed. `stored` are the bytes that Redis needs for a session at the end. `elsewhere` is the share of
+    the machine that something else had, of 1.
     """
 
     load: Load
@@ -68,12 +72,20 @@ class Measured(NamedTuple):
     redis: Mapping[str, float]
     lost: int
     ended: bool
-    busy: float
+    calls: int
+    stored: float
+    elsewhere: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the readers got what they ought to have got, in time and whole."""
+        in_time = self.delivered >= 0.99 * self.offered and self.p(99) <= LATE_SECONDS
+        return in_time and self.ended and self.lost == 0
 
     @property
     def offered(self) -> float:
         """The tokens that all readers together ought to have got."""
-        return self.load.streams * self.load.readers * RATE * self.seconds
+        return self.load.streams * self.load.readers * self.load.rate * self.seconds
 
     def p(self, percent: int) -> float:
         """The seconds within which so many of a hundred tokens reached their readers."""
@@ -88,7 +100,7 @@ def percentile(seconds: Sequence[float], percent: int) -> float:
 def measure(load: Load) -> Measured:
     """Start everything, let it run, and look at it for `load.seconds`."""
     with ExitStack() as stack:
-        model = stack.enter_context(Process(endless, RATE))
+        model = stack.enter_context(Process(endless, load.rate))
         redis = stack.enter_context(redis_server()) if load.store == "redis" else None
         store = f"redis://127.0.0.1:{redis.port}" if redis else load.store
         workers = [stack.enter_context(worker(model.opened, store)) for _ in range(load.workers)]
@@ -150,6 +162,8 @@ def _watched(
         {name: after.redis[name] - before.redis.get(name, 0) for name in after.redis},
         lost,
         ended,
+        model.ask("calls"),
+        _stored(redis.port) / load.streams if redis else 0,
         max(all_cores - sum(one.cpu for one in used.values()), 0) / seconds / (psutil.cpu_count() or 1),
     )
 
@@ -196,6 +210,13 @@ class _Counts:
         )
 
 
+def _stored(port: int) -> int:
+    """The bytes of all sessions without their logs."""
+    with Redis(port=port) as client:
+        names = client.scan_iter("ssechat:{*}", _type="hash", count=1000)
+        return sum(client.memory_usage(name, samples=0) or 0 for name in names)
+
+
 def _info(port: int) -> dict[str, float]:
     """What Redis has counted; a blocking read counts as one command and as one round trip, like any other."""
     with Redis(port=port) as client:
@@ -215,9 +236,4 @@ def _info(port: int) -> dict[str, float]:
     }
 
 
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield None
-
-
-__all__ = ["RATE", "Load", "Measured", "Used", "measure", "percentile"]
+__all__ = ["Load", "Measured", "Used", "measure", "percentile"]
