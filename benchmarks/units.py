@@ -12,7 +12,7 @@ from .measure import Row, missing, row
 from .servers import has_redis
 
 STREAMS = 20
-MORE = 4
+MORE = 20
 SECONDS = 10.0
 IDLE_RATE = 1.0
 MANY = 300
@@ -36,6 +36,8 @@ def _token() -> list[Row]:
     return [
         row("a token, produced: workers", _workers(one) - reader, "µs CPU"),
         row("a token, produced: Redis", _redis(one), "µs CPU"),
+        row("a token, produced: batches", one.redis["scripts"] / one.written, "per token"),
+        row("a batch, produced: Redis", _redis(one) * one.written / one.redis["scripts"], "µs CPU"),
         row(
             "a token, followed by another worker: workers",
             _workers(followed) - _workers(one) - elsewhere,
@@ -45,6 +47,7 @@ def _token() -> list[Row]:
         row("a token to a reader at its worker", reader, "µs CPU"),
         row("a token to a reader at another worker", elsewhere, "µs CPU"),
         row("a token to a reader", one.bytes / one.delivered, "bytes"),
+        row("a token to a reader, pieces", one.pieces / one.delivered, "per token"),
         row("a token, produced: Redis, received", one.redis["bytes in"] / one.written, "bytes"),
         row("a token, produced: Redis, in its log", one.redis["memory"] / one.written, "bytes"),
         row("a token, produced: Redis, in its file", one.redis["file"] / one.written, "bytes"),
