@@ -11,7 +11,7 @@ from .load import Load, Measured, measure
 from .measure import Row, missing, row
 from .servers import has_redis
 
-STREAMS = 20
+STREAMS, FEW = 20, 5
 MORE = 20
 SECONDS = 10.0
 IDLE_RATE = 1.0
@@ -28,10 +28,9 @@ def run() -> list[Row]:
 
 def _token() -> list[Row]:
     one = _at(STREAMS, own=1, other=0)
-    own = _at(STREAMS, own=1 + MORE, other=0)
-    followed = _at(STREAMS, own=1, other=1)
-    other = _at(STREAMS, own=1, other=1 + MORE)
-    reader = (_workers(own) - _workers(one)) / MORE
+    alone, own = _at(FEW, own=1, other=0), _at(FEW, own=1 + MORE, other=0)
+    followed, other = _at(FEW, own=1, other=1), _at(FEW, own=1, other=1 + MORE)
+    reader = (_workers(own) - _workers(alone)) / MORE
     elsewhere = (_workers(other) - _workers(followed)) / MORE
     return [
         row("a token, produced: workers", _workers(one) - reader, "µs CPU"),
@@ -40,10 +39,10 @@ def _token() -> list[Row]:
         row("a batch, produced: Redis", _redis(one) * one.written / one.redis["scripts"], "µs CPU"),
         row(
             "a token, followed by another worker: workers",
-            _workers(followed) - _workers(one) - elsewhere,
+            _workers(followed) - _workers(alone) - elsewhere,
             "µs CPU",
         ),
-        row("a token, followed by another worker: Redis", _redis(followed) - _redis(one), "µs CPU"),
+        row("a token, followed by another worker: Redis", _redis(followed) - _redis(alone), "µs CPU"),
         row("a token to a reader at its worker", reader, "µs CPU"),
         row("a token to a reader at another worker", elsewhere, "µs CPU"),
         row("a token to a reader", one.bytes / one.delivered, "bytes"),
