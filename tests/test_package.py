@@ -65,6 +65,8 @@ PURE = [
     "cassette",
     "gateway.openai_error",
     "gateway.chunks",
+    "gateway.limits",
+    "gateway.stores.pools",
 ]
 """The lowest floors: values in, values out. No clock, no thread, no socket, no Jupyter."""
 
@@ -92,9 +94,14 @@ FLOORS = [
     "profiles",
     "upstream_spec",
     "gateway",
+    "gateway.journal",
+    "gateway.metrics_folder",
     "gateway.metrics",
     "gateway.envelope",
     "gateway.cors",
+    "toml_file",
+    "gateway.users",
+    "gateway.grants",
     "gateway.access",
     "gateway.audience",
     "gateway.settings",
@@ -104,14 +111,18 @@ FLOORS = [
     "gateway.log",
     "gateway.stores",
     "gateway.stores.store",
+    "gateway.stores.memory_pools",
     "gateway.stores.memory",
     "gateway.stores.sqlite_schema",
     "gateway.stores.sqlite_rows",
     "gateway.stores.sqlite_thread",
+    "gateway.stores.sqlite_pools",
     "gateway.stores.sqlite",
     "gateway.stores.redis_scripts",
     "gateway.stores.redis_rows",
     "gateway.stores.redis_calls",
+    "gateway.stores.redis_cluster",
+    "gateway.stores.redis_pools",
     "gateway.stores.redis",
     "gateway.stores.opening",
     "gateway.sessions",
@@ -121,7 +132,9 @@ FLOORS = [
     "gateway.generation",
     "gateway.mirror",
     "gateway.owned_log",
+    "gateway.calls",
     "gateway.ending",
+    "gateway.admission",
     "gateway.appender",
     "gateway.streams",
     "gateway.stored_sessions",
@@ -173,6 +186,11 @@ FLOORS = [
     "connection",
     "magics",
     "workers",
+    "serve_options",
+    "serve_config",
+    "serve_token",
+    "serve_users",
+    "serve_log",
     "serve",
     "server_proxy",
     "testing",
@@ -199,10 +217,12 @@ DOORS = {
     "prometheus_client": ["gateway.metrics"],
     "pydantic": ["schema"],
     "pytest": ["testing"],
+    "pythonjsonlogger": ["serve_log"],
     "redis": ["gateway.stores.redis_calls"],
     "starlette": [
         "gateway.access",
         "gateway.app",
+        "gateway.calls",
         "gateway.chat_answer",
         "gateway.cors",
         "gateway.endpoint",
@@ -218,7 +238,7 @@ DOORS = {
 }
 """A third-party library → the files that import it: one, or one for each thing that has to be the library's own."""
 
-DISTRIBUTIONS = {"markdown_it": "markdown_it_py"}
+DISTRIBUTIONS = {"markdown_it": "markdown_it_py", "pythonjsonlogger": "python_json_logger"}
 """Where the library is called something else than its distribution."""
 
 GIVEN = {"ipykernel", "nbval", "pydantic", "pytest"}

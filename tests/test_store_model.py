@@ -209,17 +209,21 @@ class Use:
             assert session.get(answer.prompt_id).message.content == answer.prompt
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite", "redis"])
+@pytest.mark.parametrize(
+    "kind", ["memory", "sqlite", "redis", pytest.param("cluster", marks=pytest.mark.soak)]
+)
 @pytest.mark.parametrize("steps", [150, pytest.param(5000, marks=pytest.mark.soak)])
 def test_any_use_leaves_what_the_model_says(
     kind: str, steps: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    url = request.getfixturevalue("redis_server").url if kind == "redis" else ""
+    fixture = {"redis": "redis_server", "cluster": "redis_nodes"}.get(kind)
+    url = request.getfixturevalue(fixture).url if fixture else ""
     shared = MemoryStore(shared=True)
     opened: dict[str, Callable[[], Store]] = {
         "memory": lambda: shared,
         "sqlite": lambda: SQLiteStore(tmp_path / "store.db"),
         "redis": lambda: RedisStore(url),
+        "cluster": lambda: RedisStore(url),
     }
 
     async def use() -> Counter[str]:

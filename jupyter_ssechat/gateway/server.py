@@ -11,20 +11,23 @@ import threading
 import time
 from collections.abc import Generator
 from types import TracebackType
-from typing import Any
 
 import uvicorn
 
 from ..errors import BadInput, ConnectionFailed
 from ..upstream import Demo, Upstream
 from .access import Access
-from .app import create_app
+from .app import create_app, route_of
+from .calls import Calls
 from .conversations import Conversations
 from .event_stream import Direct
+from .journal import tell
 from .metrics import Metrics
 from .settings import Settings
-from .stores.opening import store_at
+from .stores.memory import MemoryStore
+from .stores.opening import public, store_at
 from .stores.store import Store
+from .users import Directory
 
 START_SECONDS = 20.0
 CLOSE_SECONDS = 5.0
@@ -48,6 +51,7 @@ class _Server(uvicorn.Server):
         self.listening.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        tell("stopping", answers=self._conversations.running)
         for server in self.servers:  # nobody new while the answers end
             server.close()
         await self._conversations.aclose()
@@ -58,33 +62,13 @@ class _Server(uvicorn.Server):
         yield
 
 
-class _Calls:
-    """The app for uvicorn: a call that it cancels as it goes has told its caller why, and is no error to log.
-
-    `open` is how many are being answered, `last` when the last one ended (monotonic seconds).
-    """
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-        self.open = 0
-        self.last = time.monotonic()
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self.open += 1
-        try:
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._app(scope, receive, send)
-        finally:
-            self.open -= 1
-            self.last = time.monotonic()
-
-
 class Gateway:
     """A gateway in this process, at `url`, from its creation until `close()`.
 
     `port` 0 takes a free one; a `host` of 0.0.0.0 or :: listens on every address of the machine.
     What it keeps is in `store`, in memory unless another is given. With `listening` it takes its connections from
     there, perhaps with other processes.
+    With `users` each has a token of their own, and sees what is theirs; without, `token` is everybody's.
     `allowed_hosts` are further names it goes by, `cors` the origins whose pages may read.
     Raises ConnectionFailed when it cannot listen, BadInput for a token, host or origin that cannot be one.
     """
@@ -96,23 +80,37 @@ class Gateway:
         host: str = "127.0.0.1",
         port: int = 0,
         token: str | None = None,
+        users: Directory | None = None,
         allowed_hosts: tuple[str, ...] = (),
         cors: tuple[str, ...] = (),
         settings: Settings | None = None,
         store: Store | None = None,
         listening: socket.socket | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         settings = settings or Settings()
-        self.access = Access(token, allowed_hosts=allowed_hosts, origins=cors)
-        self.metrics = Metrics()
+        store = store or MemoryStore()
+        self.access = Access(
+            token,
+            users=users,
+            limits=settings.each,
+            allowed_hosts=allowed_hosts,
+            origins=cors,
+            secret=store.secret,
+        )
+        self.metrics = metrics or Metrics()
         self._conversations = Conversations(
-            upstream or Demo(), store=store, settings=settings, metrics=self.metrics
+            upstream or Demo(),
+            store=store,
+            settings=settings,
+            metrics=self.metrics,
+            users=self.access.users,
         )
         self._socket = listening or listen(host, port)
         self.access.port = self._socket.getsockname()[1]
         self.url = f"http://{reachable(host)}:{self.access.port}"
         app = create_app(self._conversations, self.access, self.metrics, settings)
-        self._calls = _Calls(app)
+        self._calls = Calls(app, route_of(app))
         config = uvicorn.Config(
             Direct(self._calls),
             log_config=None,
@@ -133,7 +131,7 @@ class Gateway:
 
     @property
     def token(self) -> str:
-        """The secret that every call needs."""
+        """The secret that every call needs; "" if each user has another one."""
         return self.access.token
 
     @property
@@ -215,7 +213,8 @@ class _Embedded:
                 self._store = kept
             elif store not in (None, self._store):
                 raise BadInput(
-                    f"this process has a gateway whose store is {self._store}; close it first, or restart the kernel"
+                    f"this process has a gateway whose store is {public(self._store)}; "
+                    "close it first, or restart the kernel"
                 )
             return self._gateway
 
