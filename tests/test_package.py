@@ -73,6 +73,7 @@ PURE = [
 
 FLOORS = [
     *PURE,
+    "eager",
     "offline.sitecustomize",
     "dialects.third_party",
     "prose",
@@ -128,11 +129,11 @@ FLOORS = [
     "gateway.sessions",
     "gateway.patch_stream",
     "gateway.text_stream",
+    "gateway.time_slice",
     "gateway.generation",
     "gateway.mirror",
     "gateway.owned_log",
     "gateway.calls",
-    "gateway.eager",
     "gateway.ending",
     "gateway.admission",
     "gateway.appender",

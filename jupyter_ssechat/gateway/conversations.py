@@ -56,6 +56,7 @@ from .stores.memory import MemoryStore
 from .stores.store import START, Claim, Key, Store, StoreUnavailable
 from .streams import Streams
 from .text_stream import TextStream
+from .time_slice import TimeSlice
 from .users import NAMELESS, Directory, User, Users
 
 STOP_LOOKS, STOP_LOOK_SECONDS = 100, 0.02
@@ -100,6 +101,7 @@ class Conversations:
         self._assigned: dict[str, Upstream] = {}
         self._clock = clock
         self._alive: set[Generation[Any]] = set()
+        self._turn = TimeSlice()
         self.closing = asyncio.Event()
 
     @property
@@ -399,6 +401,7 @@ class Conversations:
             log,
             guard=self.metrics.open_stream(api, **_about(session, record)),
             clock=self._clock,
+            turn=self._turn,
             on_end=lambda: (self._alive.discard(generation), on_end()),
         )
         self._alive.add(generation)
