@@ -124,6 +124,8 @@ async def die(worker: Conversations) -> None:
     if streams._appender._task is not None:
         tasks.append(streams._appender._task)
     await end(tasks)
+    for one in streams._owned.values():
+        one.log.audience.dismiss()
     streams._owned.clear()
     streams._mirrors.clear()
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -69,12 +69,13 @@ class Conversations:
         metrics: Metrics | None = None,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self.store = store or MemoryStore()
         self.metrics = metrics or Metrics()
         self._settings = settings or Settings()
         self._owner = uuid.uuid4().hex
-        self.streams = Streams(self.store, self._owner, self._settings.lease, self._take_over)
+        self.streams = Streams(self.store, self._owner, self._settings.lease, self._take_over, sleep=sleep)
         self.sessions = StoredSessions(
             self.store, now, self.streams.live, owner=self._owner, lease=self.streams.lease
         )
