@@ -42,6 +42,9 @@ WATCH = """(() => {
   requestAnimationFrame(frame);
 })()"""
 ONCE = "(shown(1).match(/word\\d+/g) ?? []).length === argument"
+CONNECTED = (
+    "context.session.kernel.connectionStatus === 'connected' && context.session.kernel.status === 'idle'"
+)
 ANSWERED = "cells.get(1).outputs.toJSON().some((output) => 'text/markdown' in (output.data ?? {}))"
 
 
@@ -56,17 +59,18 @@ def test_when_the_line_of_the_page_breaks_nothing_it_shows_is_lost(times: int, l
         for _ in range(times):
             notebook.js("(cells.get(1).outputs.clear(), 0)")
             notebook.js(WATCH)
-            notebook.run(1)
+            notebook.start(1)
             notebook.wait_for_text(1, "word0")
             moment = time.monotonic() + chance.uniform(0, SECONDS)
             time.sleep(max(moment - time.monotonic(), 0))
             counts["in mid-answer"] += f"word{WORDS - 1} " not in notebook.shown(1) + " "
             line.cut()
-            notebook.wait_until("context.session.kernel.connectionStatus !== 'connected'")
+            notebook.wait_until(f"!({CONNECTED})")
             counts["cut"] += 1
             time.sleep(chance.uniform(0, SECONDS / 2))
             line.mend()
             notebook.js("context.session.kernel.reconnect()")
+            notebook.wait_until(CONNECTED)
             notebook.wait_until(ANSWERED)
             notebook.wait_for_text(1, f"word{WORDS - 1}")
             notebook.wait_until(ONCE, WORDS)
