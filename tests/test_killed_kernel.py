@@ -51,7 +51,7 @@ def killed_in_mid_answer(kernel: Kernel, seconds: float, counts: Counter[str]) -
     asking = kernel.start(f"%%chat --new\n{PROMPT}")
     kernel.wait_until(lambda: bool(asking.outputs), what="the view is there")
     view = kernel.widget("ChatView")
-    kernel.wait_until(lambda: bool(view.of_type("patches")), what="the answer has begun")
+    kernel.wait_until(lambda: bool(looked_at(view).thinking), what="the first word is shown")
     moment = time.monotonic() + seconds
     kernel.wait_until(lambda: time.monotonic() > moment, what="the moment has come")
     kernel.kill()
