@@ -400,7 +400,6 @@ class Chat(Talk):
             on_ready=self._ready,
             on_end=ended,
             schema=schema,
-            granting=self._link.granting,
         )
         self.last = reply
         self._begun = [*before, reply]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 from urllib.parse import parse_qs
 
 from .client import GatewayClient
-from .consumer import Consumer
 from .errors import BadInput
 from .gateway.server import embedded
 from .own_gateway import listens, own_gateway
-from .reply import Granting
 from .transport import parsed
 from .upstream import Upstream
 from .upstream_spec import UpstreamSpec
@@ -24,11 +21,6 @@ class Link(Protocol):
     """The gateway of one chat."""
 
     client: GatewayClient
-
-    @property
-    def granting(self) -> Granting | None:
-        """What makes tokens for pages; None where the gateway makes none."""
-        ...
 
     @property
     def alive(self) -> bool:
@@ -53,7 +45,6 @@ class Embedded:
     def __init__(self) -> None:
         here = embedded()
         self.client = GatewayClient(here.url, here.token)
-        self.granting = self._grant
 
     @property
     def alive(self) -> bool:
@@ -62,20 +53,15 @@ class Embedded:
     async def assign(self, session_id: str, spec: UpstreamSpec | None, upstream: Upstream) -> None:
         embedded().assign(session_id, upstream)
 
-    def _grant(self, origin: str, session_id: str, message_id: int, then: Callable[[str], object]) -> None:
-        then(embedded().access.grant(origin, session_id, message_id))
-
 
 class Own:
     """The user's own gateway, a process that may outlive this one."""
 
     gone = "has ended, and its conversations with it"
 
-    def __init__(self, consumer: Consumer) -> None:
+    def __init__(self) -> None:
         there = own_gateway()
         self.client = GatewayClient(there.url, there.token)
-        self.granting = self._grant
-        self._consumer = consumer
 
     @property
     def alive(self) -> bool:
@@ -88,19 +74,12 @@ class Own:
             )
         await self.client.assign(session_id, spec.with_key().to_wire())
 
-    def _grant(self, origin: str, session_id: str, message_id: int, then: Callable[[str], object]) -> None:
-        async def grant() -> None:
-            then(await self.client.grant(origin, session_id, message_id))
-
-        self._consumer.submit(grant())
-
 
 class Elsewhere:
     """A gateway at an address, which has its own upstream; `token` may also stand in the address."""
 
     alive = True
     gone = ""
-    granting = None
 
     def __init__(self, address: str, token: str | None = None) -> None:
         given = parse_qs(parsed(address).query).get("token", [None])[0]  # as a gateway prints it
@@ -110,13 +89,13 @@ class Elsewhere:
         raise BadInput(f"the gateway at {self.client.url} chooses its own upstream")
 
 
-def link_to(gateway: str | None, token: str | None, consumer: Consumer) -> Link:
+def link_to(gateway: str | None, token: str | None) -> Link:
     """The gateway that is named: ``thread`` (or None), ``process``, or its address."""
     match gateway:
         case None | "thread":
             return Embedded()
         case "process":
-            return Own(consumer)
+            return Own()
         case _:
             return Elsewhere(gateway, token)
 

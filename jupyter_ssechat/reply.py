@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack, aclosing, suppress
 from typing import Any, Protocol, get_args
 
 from .client import GENERATING, GatewayClient, Patched, Ready, Reconnecting, Signal
@@ -25,7 +25,6 @@ UNBORN_SECONDS = 2.0
 POLL_SECONDS = 0.05
 
 Call = tuple[GENERATING, dict[str, Any]]
-Granting = Callable[[str, str, int, Callable[[str], object]], None]
 """Makes a token for a page, given its origin, a session and a message; it is told to the last one, now or soon."""
 
 
@@ -71,10 +70,8 @@ class Reply:
         on_delta: Callable[[Delta | None], None] | None = None,
         on_ready: Callable[[Reply], object] = lambda reply: None,
         on_end: Callable[[Reply], object] = lambda reply: None,
-        granting: Granting | None = None,
         schema: Schema | None = None,
     ) -> None:
-        self._granting = granting
         self._schema = schema
         self._reading: tuple[Any, str | None] | None = None
         self.prompt = prompt
@@ -348,20 +345,21 @@ class Reply:
             view.ready(self)
 
     def grant(self, origin: str, then: Callable[[dict[str, Any]], object]) -> None:
-        """Tell `then`, now or soon, what a view at `origin` needs to stop this stream by itself.
+        """Tell `then` soon, on another thread, what a view at `origin` needs to stop this stream by itself.
 
         Nothing is told where the gateway gives no such token.
         """
         session_id, message_id, stream_id = self.session_id, self._message_id, self.stream_id
-        if self._granting is None or session_id is None or message_id is None:
+        if session_id is None or message_id is None:
             return
         control = {"chat_session_id": session_id, "message_id": message_id, "stream_id": stream_id}
-        url = self._client.url
 
-        def told(token: str) -> None:
-            then({"url": url, "token": token, **control})
+        async def grant() -> None:
+            with suppress(SSEChatError):
+                if token := await self._client.grant(origin, session_id, message_id):
+                    then({"url": self._client.url, "token": token, **control})
 
-        self._granting(origin, session_id, message_id, told)
+        self._consumer.submit(grant())
 
     def resume(self) -> Reply:
         """Take it up again: reattach after a broken connection, continue after a stop, a cut or a failure."""

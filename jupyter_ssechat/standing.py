@@ -8,7 +8,7 @@ from typing import Any
 from .client import GENERATING, GatewayClient
 from .consumer import Consumer
 from .patches import Patch
-from .reply import Granting, Reply
+from .reply import Reply
 
 
 class StandingReply(Reply):
@@ -28,9 +28,8 @@ class StandingReply(Reply):
         session_id: str,
         asking: Callable[[], dict[str, Any]],
         on_ready: Callable[[Reply], object],
-        granting: Granting | None,
     ) -> None:
-        super().__init__(consumer, client, prompt, on_ready=on_ready, granting=granting)
+        super().__init__(consumer, client, prompt, on_ready=on_ready)
         self._asking = asking
         self.session_id = session_id
         self._message.apply(Patch("", "SET", {"response": record}))

@@ -63,7 +63,7 @@ class Talk(ABC):
         self._followers: tuple[Follower, ...] = ()
         self._gateway = gateway
         self._consumer = shared_consumer()
-        self._link = link_to(gateway, token, self._consumer)
+        self._link = link_to(gateway, token)
         self._upstream: Upstream | None = None
         self._spec: UpstreamSpec | None = None
 
@@ -155,7 +155,6 @@ class Talk(ABC):
             session_id=self.session_id,
             asking=lambda: self._asking({}),
             on_ready=self._ready,
-            granting=self._link.granting,
         )
 
     # ---- kept, and taken up again ----
@@ -241,7 +240,7 @@ class Talk(ABC):
 
     def _link_anew(self) -> None:
         self._consumer = shared_consumer()
-        self._link = link_to(self._gateway, None, self._consumer)
+        self._link = link_to(self._gateway, None)
 
     def _alive(self) -> bool:
         """Whether what this chat was opened on is still there: its thread, and the gateway of this process."""

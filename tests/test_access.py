@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -15,8 +16,8 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from jupyter_ssechat.errors import BadInput
-from jupyter_ssechat.gateway import access as module
-from jupyter_ssechat.gateway.access import LOOPBACK, VIEW_PATHS, Access, Grant, Guard
+from jupyter_ssechat.gateway.access import LOOPBACK, STOP, VIEW_PATHS, Access, Guard
+from jupyter_ssechat.gateway.grants import SECONDS
 from jupyter_ssechat.gateway.server import Gateway
 from jupyter_ssechat.upstream import Demo
 
@@ -25,7 +26,6 @@ from .servers import Served
 
 TOKEN = "the-secret-of-this-gateway"
 PAGE = "http://127.0.0.1:8888"
-STOP = "/api/v0/chat/stop_stream"
 HISTORY = "/api/v0/chat/history_messages"
 NAMED = "https://page.example"
 CHAT = "/v1/chat/completions"
@@ -37,7 +37,9 @@ class Guarded:
 
     def __init__(self) -> None:
         hosts = ("Chat.Example.org", "chat.example.org:8443", "fd00::1")
-        self.access = Access(TOKEN, allowed_hosts=hosts, origins=(NAMED, "HTTP://Other.Example:80"))
+        origins = (NAMED, "HTTP://Other.Example:80")
+        self.time = 1e9
+        self.access = Access(TOKEN, allowed_hosts=hosts, origins=origins, now=lambda: self.time)
         self.asked: list[tuple[str, str, bytes]] = []
         routes = [Route("/{rest:path}", self._answer, methods=["GET", "POST", "OPTIONS"])]
         self._served = Served(Guard(Starlette(routes=routes), self.access))
@@ -51,6 +53,11 @@ class Guarded:
     def post(self, path: str = HISTORY, body: Any = None, **headers: str) -> httpx.Response:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self.http.post(path, content=content, headers=headers)
+
+    def grant(self, origin: str = PAGE, session_id: str = "s", message_id: int = 2) -> str:
+        user = self.access.users.with_token(TOKEN)
+        assert user is not None
+        return asyncio.run(self.access.grant(user, origin, session_id, message_id))
 
     def as_view(self, token: str, path: str = STOP, body: Any = None, origin: str = PAGE) -> httpx.Response:
         return self.post(path, body or ABOUT, authorization=f"Bearer {token}", origin=origin)
@@ -80,8 +87,8 @@ def guarded(running: Guarded) -> Guarded:
 def test_a_token_is_made_where_none_is_given_and_never_the_same() -> None:
     one, two = Access(), Access()
     assert len(one.token) >= 32 and one.token != two.token
-    assert one.is_token(one.token)
-    assert not one.is_token(two.token)
+    assert one.users.with_token(one.token) is not None
+    assert one.users.with_token(two.token) is None
     assert Access("").token
 
 
@@ -449,7 +456,7 @@ def test_in_a_browser_the_page_that_was_named_reads_a_stream_and_the_same_page_e
 
 @pytest.mark.parametrize("path", VIEW_PATHS)
 def test_a_view_may_stop_and_resume_its_one_answer(guarded: Guarded, path: str) -> None:
-    token = guarded.access.grant(PAGE, "s", 2)
+    token = guarded.grant()
     answer = guarded.as_view(token, path, {**ABOUT, "stream_id": "x"})
     assert answer.status_code == 200
     assert answer.headers["access-control-allow-origin"] == PAGE
@@ -474,7 +481,7 @@ def test_a_view_may_stop_and_resume_its_one_answer(guarded: Guarded, path: str) 
     ],
 )
 def test_a_view_may_do_nothing_about_anything_else(guarded: Guarded, body: Any) -> None:
-    token = guarded.access.grant(PAGE, "s", 2)
+    token = guarded.grant()
     answer = guarded.post(STOP, body, authorization=f"Bearer {token}", origin=PAGE)
     assert answer.status_code == 401
     assert guarded.asked == []
@@ -483,9 +490,9 @@ def test_a_view_may_do_nothing_about_anything_else(guarded: Guarded, body: Any) 
 def test_a_views_token_is_good_for_its_own_page_and_for_nothing_but_a_post_to_its_paths(
     guarded: Guarded,
 ) -> None:
-    token = guarded.access.grant(PAGE, "s", 2)
+    token = guarded.grant()
     other = "http://localhost:8888"
-    guarded.access.grant(other, "s", 3)
+    guarded.grant(other, "s", 3)
     assert guarded.as_view(token, origin=other).status_code == 401
     assert guarded.as_view(token, origin="null").status_code == 401
     assert guarded.as_view(token, HISTORY).status_code == 401
@@ -496,33 +503,48 @@ def test_a_views_token_is_good_for_its_own_page_and_for_nothing_but_a_post_to_it
     assert guarded.asked == []
 
 
-def test_the_page_may_read_why_it_was_refused(guarded: Guarded) -> None:
-    guarded.access.grant(PAGE, "s", 2)
-    refused = guarded.as_view("an old token")
+def test_a_grant_runs_out_and_the_page_may_read_that_it_has(guarded: Guarded) -> None:
+    token = guarded.grant()
+    assert guarded.as_view(token).status_code == 200
+    try:
+        guarded.time += SECONDS + 1
+        refused = guarded.as_view(token)
+    finally:
+        guarded.time -= SECONDS + 1
     assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, PAGE)
 
 
-def test_a_browser_may_ask_beforehand_from_a_known_page_only(guarded: Guarded) -> None:
-    guarded.access.grant(PAGE, "s", 2)
-    known = guarded.http.options(STOP, headers={"origin": PAGE})
+def test_a_browser_may_ask_beforehand_from_the_page_of_the_grant_in_the_address_only(
+    guarded: Guarded,
+) -> None:
+    token = guarded.grant()
+    known = guarded.http.options(f"{STOP}?token={token}", headers={"origin": PAGE})
     assert known.status_code == 200
     allowed = {name: known.headers[f"access-control-allow-{name}"] for name in ("headers", "methods")}
     assert allowed == {"headers": "authorization, content-type", "methods": "POST"}
-    for path, origin in [(STOP, "http://evil.example"), (HISTORY, PAGE)]:
-        answer = guarded.http.options(path, headers={"origin": origin})
+    asked = guarded.http.post(f"{STOP}?token={token}", json=ABOUT, headers={"origin": PAGE})
+    assert (asked.status_code, asked.headers["access-control-allow-origin"]) == (200, PAGE)
+    guarded.asked.clear()
+    for address, origin in [
+        (f"{STOP}?token={token}", "http://evil.example"),
+        (f"{HISTORY}?token={token}", PAGE),
+        (f"{STOP}?token={token[:-4]}AAAA", PAGE),
+        (STOP, PAGE),
+    ]:
+        answer = guarded.http.options(address, headers={"origin": origin})
         assert answer.status_code == 401
         assert not [name for name in answer.headers if name.startswith("access-control")]
     assert guarded.asked == []
 
 
 def test_a_view_that_has_no_origin_is_known_to_nobody(guarded: Guarded) -> None:
-    token = guarded.access.grant("null", "s", 2)
+    token = guarded.grant("null")
     answer = guarded.as_view(token, origin="null")
     assert answer.status_code == 401 and "access-control-allow-origin" not in answer.headers
 
 
 def test_a_rebound_host_gets_nothing_by_a_known_origin(guarded: Guarded) -> None:
-    token = guarded.access.grant(PAGE, "s", 2)
+    token = guarded.grant()
     answer = guarded.post(STOP, ABOUT, host="evil.example", origin=PAGE, authorization=f"Bearer {token}")
     assert answer.status_code == 403
 
@@ -533,13 +555,3 @@ def test_the_gateways_own_token_is_good_from_a_page_too_but_lets_no_other_page_r
     answer = guarded.as_view(TOKEN, HISTORY, origin="http://evil.example")
     assert answer.status_code == 200
     assert "access-control-allow-origin" not in answer.headers
-
-
-def test_of_the_grants_only_the_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "GRANTS", 2)
-    access = Access()
-    tokens = [access.grant(f"http://page-{number}", "s", number) for number in range(4)]
-    granted = [access.granted(token, f"http://page-{number}") for number, token in enumerate(tokens)]
-    assert granted == [None, None, Grant("http://page-2", "s", 2), Grant("http://page-3", "s", 3)]
-    assert [access.known_origin(f"http://page-{number}") for number in range(4)] == [False, False, True, True]
-    assert access.granted("", None) is None

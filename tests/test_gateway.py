@@ -489,7 +489,8 @@ def test_a_view_may_stop_its_own_stream_from_its_own_origin_and_nothing_else() -
     origin = "http://127.0.0.1:8888"
     with Gateway(Demo(pace=0)) as gateway, Caller(gateway) as caller:
         caller.ask("hello")
-        grant = gateway.access.grant(origin, caller.session, 2)
+        asked = {"chat_session_id": caller.session, "message_id": 2, "origin": origin}
+        grant = caller.call("chat/grant", asked)["token"]
         about = {"chat_session_id": caller.session, "message_id": 2}
 
         def status(path: str, body: Any, from_: str | None = origin) -> int:
@@ -504,12 +505,11 @@ def test_a_view_may_stop_its_own_stream_from_its_own_origin_and_nothing_else() -
         assert status("chat/stop_stream", about, "http://evil.example") == 401
         assert status("chat/stop_stream", about, None) == 401
         assert status("chat/history_messages", {"chat_session_id": caller.session}) == 401
-        preflight = httpx.options(
-            f"{gateway.url}/api/v0/chat/stop_stream", headers={"origin": origin}, trust_env=False
-        )
+        address = f"{gateway.url}/api/v0/chat/stop_stream?token={grant}"
+        preflight = httpx.options(address, headers={"origin": origin}, trust_env=False)
         assert preflight.headers["access-control-allow-origin"] == origin
         stranger = httpx.options(
-            f"{gateway.url}/api/v0/chat/stop_stream",
+            address,
             headers={"origin": "http://evil.example"},
             trust_env=False,
         )

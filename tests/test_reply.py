@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import queue
 import re
 import sys
 import threading
@@ -12,6 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -671,39 +673,33 @@ def test_a_continuation_that_drops_before_its_first_word_is_attached_to_again() 
 # ---- what a view may do by itself ----
 
 
-def test_a_view_is_told_how_to_stop_this_stream_and_only_where_the_gateway_gives_tokens() -> None:
-    seen = Seen()
-    granted: list[tuple[str, str, int]] = []
-
-    def granting(origin: str, session_id: str, message_id: int, then: Callable[[str], object]) -> None:
-        granted.append((origin, session_id, message_id))
-        then("a token")
-
-    told: list[dict[str, Any]] = []
-    with asked(Script([chunk(content="a"), Pause()]), view=seen, granting=granting) as reply:
+def test_a_view_is_told_how_to_stop_this_stream_and_that_works() -> None:
+    seen, told = Seen(), queue.SimpleQueue[dict[str, Any]]()
+    with asked(Script([chunk(content="a"), Pause()]), view=seen) as reply:
         seen.until("response/content", "a")
-        reply.grant("http://page", told.append)
-        reply.stop()
-    [grant] = told
-    assert reply.session_id is not None
-    assert set(grant) == {"url", "token", "chat_session_id", "message_id", "stream_id"}
-    assert (grant["token"], grant["message_id"], grant["stream_id"]) == ("a token", 2, reply.stream_id)
-    assert granted == [("http://page", reply.session_id, 2)]
+        reply.grant("http://page", told.put)
+        grant = told.get(timeout=LONG)
+        assert set(grant) == {"url", "token", "chat_session_id", "message_id", "stream_id"}
+        assert (grant["message_id"], grant["stream_id"]) == (2, reply.stream_id)
+        address = f"{grant.pop('url')}/api/v0/chat/stop_stream?token={grant.pop('token')}"
+        assert httpx.post(address, json=grant, headers={"origin": "http://evil"}).status_code == 401
+        assert httpx.post(address, json=grant, headers={"origin": "http://page"}).status_code == 200
+        assert reply.wait(LONG).status == "stopped"
 
 
-def test_without_ids_or_tokens_a_view_is_told_nothing() -> None:
-    def granting(origin: str, session_id: str, message_id: int, then: Callable[[str], object]) -> None:
-        then("a token")
-
+def test_a_view_is_told_nothing_without_ids_or_where_the_gateway_gives_no_tokens() -> None:
     gate, told = Pause(), list[dict[str, Any]]()
     with Foreign(create=[gate]) as gateway:
-        early = ask(gateway.url, granting=granting)
+        early = ask(gateway.url)
         gateway.until("create")
         early.grant("http://page", told.append)
         early.stop()
         gate.end()
-    with asked(answer("Hi")) as reply:
-        reply.wait(LONG).grant("http://page", told.append)
+    refusal = JSONResponse({"detail": "Not Found"}, 404)
+    with Foreign(completion=[READY, SNAPSHOT, HALF, FINISHED], grant=refusal) as gateway:
+        ask(gateway.url).wait(LONG).grant("http://page", told.append)
+        gateway.until("grant")
+        assert shared_consumer().submit(clients[-1].create_session()).result(LONG)  # the refusal has come
     assert told == []
 
 

@@ -26,7 +26,15 @@ from jupyter_ssechat.gateway.log import Reader
 from jupyter_ssechat.gateway.settings import Settings
 from jupyter_ssechat.gateway.stores.memory import MemoryStore
 from jupyter_ssechat.gateway.stores.redis import RedisStore
-from jupyter_ssechat.gateway.stores.redis_rows import LEASES, PREFIX, SESSIONS
+from jupyter_ssechat.gateway.stores.redis_rows import (
+    LEASES,
+    PREFIX,
+    SECRET,
+    SIZES,
+    UNTILS,
+    USED,
+    sessions_name,
+)
 from jupyter_ssechat.gateway.stores.sqlite import SQLiteStore
 from jupyter_ssechat.gateway.stores.store import Store
 from jupyter_ssechat.message import Message, finished
@@ -338,7 +346,11 @@ class Use:
     async def delete(self) -> bool:
         if len(self.talks) < 3:
             return False
-        session = self._chance.choice(list(self.talks))
+        await self.forget(self._chance.choice(list(self.talks)))
+        return True
+
+    async def forget(self, session: str) -> None:
+        """Delete a session; its readers learn it."""
         await self._worker.delete(session)
         talk = self.talks.pop(session)
         self._gone.append(session)
@@ -346,7 +358,6 @@ class Use:
         for answer in talk.running:
             assert all([(await seat.end()).terminal for seat in answer.seats])
             self.upstream.forget(answer.prompt)
-        return True
 
     # ---- the life of workers ----
 
@@ -428,6 +439,7 @@ class Use:
 
     async def look_for_leftovers(self) -> None:
         """No worker holds anything of what has ended or is gone."""
+        await self.passes(LEASE)
         running = sum(len(talk.running) for talk in self.talks.values())
         async with asyncio.timeout(PATIENCE):
             while sum(len(one.streams._owned) for one in self.workers) != running:
@@ -467,18 +479,22 @@ async def sqlite_keeps(store: Any, use: Use) -> None:
 
 async def redis_keeps(store: Any, use: Use) -> None:
     running = sum(len(talk.running) for talk in use.talks.values())
-    assert await store.calls.one("ZCARD", SESSIONS) == len(use.talks)
+    assert await store.calls.one("ZCARD", sessions_name("")) == len(use.talks)
     assert await store.calls.one("ZCARD", LEASES) <= running
+    assert await store.calls.one("HLEN", SIZES) == await store.calls.one("ZCARD", UNTILS) == len(use.talks)
     names: list[str] = await store.calls.one("KEYS", f"{PREFIX}*")
     times = await store.calls.all(*(("TTL", name) for name in names))
-    assert {name for name, left in zip(names, times, strict=True) if left == -1} <= {SESSIONS, LEASES}
+    lasting = {name for name, left in zip(names, times, strict=True) if left == -1}
+    assert lasting <= {sessions_name(""), LEASES, SIZES, UNTILS, USED, SECRET}
 
 
 async def expire_in_redis(store: Any, use: Use) -> None:
-    """Let Redis do now what it would do by its own clock."""
+    """Let Redis and its indexes do now what they would do when the time of a session is over."""
     expired, use.expired = use.expired, []
     if expired:
         await store.calls.all(*(("EXPIRE", f"{PREFIX}{{{one}}}", 0) for one in expired))
+        await store.calls.one("ZADD", UNTILS, *(word for one in expired for word in (0, one)))
+        await store.stored(None)
 
 
 # ---- the test ----
@@ -525,9 +541,17 @@ class Watched(Use):
                 await self.look_for_leftovers()
                 gc.collect()
                 memory.append(tracemalloc.get_traced_memory()[0])
+        await self._delete_all()
         for worker in self.workers:
             await worker.aclose()
         return memory
+
+    async def _delete_all(self) -> None:
+        """In the end nothing is left, and what is counted as stored is nothing too."""
+        while self.talks:
+            await self.forget(next(iter(self.talks)))
+        await self.look_for_leftovers()
+        assert await self.workers[0].store.stored(None) == 0
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite", "redis"])

@@ -143,11 +143,13 @@ function explain({ action, acceptedBy, refusal }: Request): string {
 /** POST stop_stream for the one stream of the grant (protocols sections 1 and 6). */
 export async function stopStream(grant: Grant, signal: AbortSignal): Promise<void> {
   const { chat_session_id, message_id, stream_id } = grant;
-  const response = await fetch(`${grant.url}/api/v0/chat/stop_stream`, {
+  // In the address, so that the gateway knows the page before it is asked whether the page may ask.
+  const token = encodeURIComponent(grant.token);
+  const response = await fetch(`${grant.url}/api/v0/chat/stop_stream?token=${token}`, {
     method: "POST",
     mode: "cors",
     credentials: "omit",
-    headers: { authorization: `Bearer ${grant.token}`, "content-type": "application/json" },
+    headers: { "content-type": "application/json" },
     body: JSON.stringify({
       chat_session_id,
       message_id,

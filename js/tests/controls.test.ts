@@ -215,15 +215,15 @@ describe("the gateway is asked", () => {
   const stop = (grant = GRANT) => stopStream(grant, new AbortController().signal);
   const fine = { code: 0, msg: "", data: { biz_code: 0, biz_msg: "", biz_data: null } };
 
-  it("to stop this one stream, with the token in a header and no cookies", async () => {
+  it("to stop this one stream, with the token in the address and no cookies", async () => {
     const fetched = answer(fine);
     await stop();
     const [url, request] = fetched.mock.calls[0] ?? [];
-    expect(url).toBe("http://127.0.0.1:8888/api/v0/chat/stop_stream");
+    expect(url).toBe("http://127.0.0.1:8888/api/v0/chat/stop_stream?token=one-stream");
     expect(request).toMatchObject({
       method: "POST",
       credentials: "omit",
-      headers: { authorization: "Bearer one-stream", "content-type": "application/json" },
+      headers: { "content-type": "application/json" },
     });
     expect(JSON.parse(String(request?.body))).toEqual({
       chat_session_id: "s",

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ..errors import GatewayError
-from .access import HEALTH, Access, Guard
+from .access import FIGURES, HEALTH, Access, Guard
 from .conversations import Conversations
 from .envelope import envelope_response, refusal, refuse
 from .metrics import Metrics
@@ -34,13 +34,13 @@ def create_app(
         routes=[
             Route("/", _greet, methods=["GET"]),
             Route(HEALTH, _health, methods=["GET"]),
-            Route("/metrics", _figures_of(metrics), methods=["GET"]),
+            Route(FIGURES, _figures_of(metrics), methods=["GET"]),
             *PatchAPI(conversations, settings.keep_alive).routes(),
             *OwnAPI(conversations, access, assignable=settings.assignable).routes(),
             *PlainAPI(conversations, settings).routes(),
             *OpenAIAPI(conversations, settings).routes(),
         ],
-        middleware=[Middleware(Guard, access)],
+        middleware=[Middleware(Guard, access, conversations.admission.call)],
         exception_handlers={
             GatewayError: _refuse,
             HTTPException: _refuse_http,

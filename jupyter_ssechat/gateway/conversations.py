@@ -15,6 +15,7 @@ from ..errors import Expired, NotFound
 from ..message import reopened, stopped
 from ..request import Request
 from ..upstream import Upstream
+from .admission import Admission, Taken
 from .audience import Audience, OnDisconnect
 from .bodies import Asking, Completion, Continue, EditMessage, Regenerate, checked_images
 from .generation import Generation, LogT
@@ -43,6 +44,7 @@ from .stored_sessions import StoredSessions
 from .stores.memory import MemoryStore
 from .stores.store import START, Claim, Key, Store, StoreUnavailable
 from .streams import Streams
+from .users import NAMELESS, Directory, User, Users
 
 STOP_LOOKS, STOP_LOOK_SECONDS = 100, 0.02
 RETURN_SECONDS = 60.0
@@ -67,6 +69,7 @@ class Conversations:
         store: Store | None = None,
         settings: Settings | None = None,
         metrics: Metrics | None = None,
+        users: Directory | None = None,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -74,6 +77,8 @@ class Conversations:
         self.store = store or MemoryStore()
         self.metrics = metrics or Metrics()
         self._settings = settings or Settings()
+        self.admission = Admission(self.store, self._settings.in_all, lease=self._settings.lease)
+        self._users = users or Users([NAMELESS])
         self._owner = uuid.uuid4().hex
         self.streams = Streams(self.store, self._owner, self._settings.lease, self._take_over, sleep=sleep)
         self.sessions = StoredSessions(
@@ -102,7 +107,7 @@ class Conversations:
     def _upstream_of(self, session_id: str) -> Upstream:
         return self._assigned.get(session_id, self._upstream)
 
-    async def complete(self, body: Completion) -> Reader:
+    async def complete(self, body: Completion, user: User = NAMELESS) -> Reader:
         """Answer a new prompt."""
         refuse_files(body)
         images = checked_images(body.images or [])
@@ -115,9 +120,9 @@ class Conversations:
             prompt = with_images(session.add_prompt(body.prompt, parent), images)
             return self._answer(session, prompt, body)
 
-        return await self._generate(body.chat_session_id, act)
+        return await self._generate(user, body.chat_session_id, act)
 
-    async def edit(self, body: EditMessage) -> Reader:
+    async def edit(self, body: EditMessage, user: User = NAMELESS) -> Reader:
         """Answer a changed prompt on a branch of its own; it keeps its images unless others are given."""
         refuse_files(body)
         images = None if body.images is None else checked_images(body.images)
@@ -133,9 +138,9 @@ class Conversations:
             prompt = with_images(session.add_prompt(body.prompt, record.parent_id), kept)
             return self._answer(session, prompt, body)
 
-        return await self._generate(body.chat_session_id, act)
+        return await self._generate(user, body.chat_session_id, act)
 
-    async def regenerate(self, body: Regenerate) -> Reader:
+    async def regenerate(self, body: Regenerate, user: User = NAMELESS) -> Reader:
         """Answer the same prompt once more, beside the answer that stands."""
         refuse_images(body)
 
@@ -145,11 +150,15 @@ class Conversations:
             prompt = record if record.role == "USER" else session.get(record.parent_id or 0)
             return self._answer(session, prompt, body)
 
-        return await self._generate(body.chat_session_id, act)
+        return await self._generate(user, body.chat_session_id, act)
 
-    async def go_on(self, body: Continue) -> Reader:
+    async def go_on(self, body: Continue, user: User = NAMELESS) -> Reader:
         """Let an answer that was stopped, cut or failed go on: same message, next epoch."""
         refuse_images(body)
+        if body.fallback_to_resume:
+            record = (await self.sessions.get(body.chat_session_id, user.name)).get(body.message_id)
+            if record.running or is_complete(record):
+                return await self.resume(body.chat_session_id, body.message_id, user)
 
         def act(session: Session) -> Begun | None:
             record = session.get(body.message_id)
@@ -160,11 +169,11 @@ class Conversations:
             again.apply([*reopened(), *no_longer_verbatim(record)])
             return self._begun(session, again, as_asked(record, body), continues=True)
 
-        return await self._generate(body.chat_session_id, act, body.message_id)
+        return await self._generate(user, body.chat_session_id, act, body.message_id)
 
-    async def resume(self, session_id: str, message_id: int) -> Reader:
+    async def resume(self, session_id: str, message_id: int, user: User = NAMELESS) -> Reader:
         """Attach to an answer, whoever generates it: the snapshot, what is still coming, the end."""
-        session = await self.sessions.get(session_id)
+        session = await self.sessions.get(session_id, user.name)
         record = session.get(message_id)
         self.metrics.saw_resume()
         key = Key(session_id, message_id, record.epoch)
@@ -180,9 +189,11 @@ class Conversations:
         replay.end()
         return reader
 
-    async def stop(self, session_id: str, message_id: int, stream_id: str | None = None) -> None:
+    async def stop(
+        self, session_id: str, message_id: int, stream_id: str | None = None, user: User = NAMELESS
+    ) -> None:
         """Stop an answer, whoever generates it; nothing happens when it does not run, or is not `stream_id`."""
-        session = await self.sessions.get(session_id)
+        session = await self.sessions.get(session_id, user.name)
         record = session.get(message_id)
         self.metrics.saw_stop()
         key = Key(session_id, message_id, record.epoch)
@@ -203,9 +214,9 @@ class Conversations:
                 return
             await asyncio.sleep(STOP_LOOK_SECONDS)
 
-    async def delete(self, session_id: str) -> None:
+    async def delete(self, session_id: str, user: User = NAMELESS) -> None:
         """Stop what runs in a session and forget it."""
-        await self.sessions.delete(session_id)  # first, so that nothing new begins in it
+        await self.sessions.delete(session_id, user.name)  # first, so that nothing new begins in it
         self._assigned.pop(session_id, None)
         owned, shown = self.streams.of_session(session_id)
         for mirror in shown:
@@ -223,6 +234,7 @@ class Conversations:
         ]
         await asyncio.gather(*ending)
         await self.streams.aclose()
+        await self.admission.aclose()
         await asyncio.gather(*(upstream.aclose() for upstream in {self._upstream, *self._assigned.values()}))
         await self.store.aclose()
 
@@ -238,39 +250,53 @@ class Conversations:
     def _begun(self, session: Session, record: Record, body: Asking, *, continues: bool = False) -> Begun:
         request = request_for(session, record, body, continues=continues)
         record.epoch, record.fence, record.position = record.epoch + 1, record.fence + 1, START
-        record.stream_id, record.upstream = str(uuid.uuid4()), self._upstream_of(session.id).name
-        record.asked, record.running = body, True
+        record.upstream, record.asked, record.running = self._upstream_of(session.id).name, body, True
         session.put(record)
         return Begun(record, request, policy_of(body))
 
     async def _generate(
-        self, session_id: str, act: Callable[[Session], Begun | None], or_resume: int = 0
+        self, user: User, session_id: str, act: Callable[[Session], Begun | None], or_resume: int = 0
     ) -> Reader:
-        session, begun = await self.sessions.change(session_id, act)
+        await self.admission.room(user)
+        stream_id = str(uuid.uuid4())
+        place = await self.admission.stream(user, stream_id)
+
+        def identified(session: Session) -> Begun | None:
+            if begun := act(session):
+                begun.record.stream_id = stream_id
+            return begun
+
+        try:
+            session, begun = await self.sessions.change(session_id, identified, user.name)
+        except BaseException:
+            place.leave()
+            raise
         if begun is None:
-            return await self.resume(session_id, or_resume)
+            place.leave()
+            return await self.resume(session_id, or_resume, user)
         record = begun.record
         claim = Claim(Key(session_id, record.message_id, record.epoch), record.fence, self._owner)
         mirror = Mirror(session, record, self.audience("patches"))
-        generation = self._own(claim, mirror)
+        generation = self._own(claim, mirror, place)
         reader = mirror.stream.attach()
         generation.start(self._upstream_of(session_id), begun.request, begun.policy)
         return reader
 
-    def _own(self, claim: Claim, mirror: Mirror) -> Generation[OwnedLog]:
+    def _own(self, claim: Claim, mirror: Mirror, place: Taken) -> Generation[OwnedLog]:
         log = self.streams.log(claim, mirror)
-        generation = self.generation("patches", mirror.session, log.draft, log)
+        generation = self.generation("patches", mirror.session, log.draft, log, place.leave)
         self.streams.own(generation)
         return generation
 
     async def _take_over(self, claim: Claim) -> None:
         """Let an answer go on whose owner is dead, where its upstream is known here; else end it."""
         with contextlib.suppress(StoreUnavailable, NotFound, Expired):  # then the claim runs out as well
-            session = await self.sessions.get(claim.key.session_id)
+            session = await self.sessions.find(claim.key.session_id)
             mirror = await self.streams.caught_up(claim.key)
             mirror = mirror or Mirror(session, session.get(claim.key.message_id), self.audience("patches"))
             [standing] = await self.store.standing([claim.key])
-            generation = self._own(claim, mirror)
+            user = self._users.named(session.user) or NAMELESS
+            generation = self._own(claim, mirror, self.admission.keep(user, mirror.record.stream_id))
             if standing is not None and standing.stop:
                 await generation.stop()
             elif (begun := self._continued(session, generation.log.draft)) is not None:

@@ -20,10 +20,11 @@ from .chat_answer import StreamedAnswer, WholeAnswer, json_response, refused
 from .chat_request import chat_request
 from .chunks import Chunks, Label
 from .conversations import Conversations
-from .endpoint import body_of
+from .endpoint import body_of, user_of, with_place
 from .openai_error import Fault, fault_of
 from .relay import Relay
 from .settings import Settings
+from .users import User
 
 
 class OpenAIAPI:
@@ -55,11 +56,25 @@ class OpenAIAPI:
         def relay() -> Relay:
             return Relay(self._upstream.stream(request), self._settings.queue)
 
+        return await self._admitted(user_of(http), label.id, self._answer(body, relay, label))
+
+    def _answer(self, body: ChatCompletion, relay: Callable[[], Relay], label: Label) -> ASGIApp:
         if not body.stream:
             return WholeAnswer(relay, self._conversations, label)
         usage = bool(body.stream_options and body.stream_options.include_usage)
         chunks = Chunks(label, usage=usage)
         return StreamedAnswer(relay, self._conversations, chunks, keep_alive=self._settings.keep_alive)
+
+    async def _admitted(self, user: User, name: str, answer: ASGIApp) -> ASGIApp:
+        """The answer as one stream and its one reader."""
+        admission = self._conversations.admission
+        stream = await admission.stream(user, name)
+        try:
+            reader = await admission.reader(user)
+        except BaseException:
+            stream.leave()
+            raise
+        return with_place(stream, with_place(reader, answer))
 
     async def _models(self, _: Request) -> ASGIApp:
         rows = [self._row(name) for name in await self._upstream.models()]

@@ -11,6 +11,7 @@ from .bodies import Assigned, Grant, read
 from .conversations import Conversations
 from .endpoint import endpoint
 from .envelope import envelope_response
+from .users import User
 
 
 class OwnAPI:
@@ -28,19 +29,19 @@ class OwnAPI:
             calls["chat_session/assign"] = self._assign
         return [Route(f"/api/v0/{path}", endpoint(call), methods=["POST"]) for path, call in calls.items()]
 
-    async def _grant(self, raw: bytes) -> ASGIApp:
+    async def _grant(self, user: User, raw: bytes) -> ASGIApp:
         body = read(raw, Grant)
-        (await self._conversations.sessions.get(body.chat_session_id)).get(body.message_id)
-        token = self._access.grant(body.origin, body.chat_session_id, body.message_id)
+        (await self._conversations.sessions.get(body.chat_session_id, user.name)).get(body.message_id)
+        token = await self._access.grant(user, body.origin, body.chat_session_id, body.message_id)
         return envelope_response(biz_data={"token": token})
 
-    async def _assign(self, raw: bytes) -> ASGIApp:
+    async def _assign(self, user: User, raw: bytes) -> ASGIApp:
         try:
             body = read(raw, Assigned)
             upstream = body.upstream.open()
         except BadInput as error:
             raise InvalidRequest(f"upstream: {error}", status=422, code=42200) from None
-        await self._conversations.sessions.get(body.chat_session_id)
+        await self._conversations.sessions.get(body.chat_session_id, user.name)
         self._conversations.assign(body.chat_session_id, upstream)
         return envelope_response()
 

@@ -20,13 +20,15 @@ from starlette.types import ASGIApp
 from .. import request as asking
 from ..errors import Expired, InvalidRequest, LimitExceeded, NotFound
 from ..wire_json import dumps
+from .admission import Taken
 from .bodies import PlainMessage, read
 from .conversations import Conversations
-from .endpoint import endpoint
+from .endpoint import endpoint, user_of, with_place
 from .event_log import EventLog
 from .event_stream import EventStream
 from .sessions import Session
 from .settings import Settings
+from .users import User
 
 PATH = "/ai/chat/stream"
 MOST_CHATS = 10_000
@@ -38,9 +40,10 @@ NO_STORE = {"cache-control": "no-store"}
 class Chat:
     """A message that was left here, and from its first reader on the events of its answer."""
 
-    def __init__(self, message: PlainMessage) -> None:
+    def __init__(self, message: PlainMessage, user: User) -> None:
         self.id = secrets.token_urlsafe(16)
         self.message = message
+        self.user = user
         self.log: EventLog | None = None
         self.expiry: asyncio.TimerHandle | None = None
 
@@ -53,13 +56,13 @@ class Chats:
         self._chats: dict[str, Chat] = {}
         self._expired: dict[str, None] = {}
 
-    def open(self, message: PlainMessage) -> Chat:
+    def open(self, message: PlainMessage, user: User) -> Chat:
         """Take a message; LimitExceeded when there are too many."""
         if len(self._chats) >= MOST_CHATS:
             full = LimitExceeded(f"{MOST_CHATS} chats are open; try again later", status=429, code=42900)
             full.retry_after = 1.0
             raise full
-        chat = Chat(message)
+        chat = Chat(message, user)
         self._chats[chat.id] = chat
         self.let_expire(chat)
         return chat
@@ -109,11 +112,11 @@ class PlainAPI:
     async def _ask(self, http: Request) -> ASGIApp:
         cursor = _cursor(http)
         if cursor is not None:
-            return self._answer(self._chats.get(cursor[0]), cursor[1])
-        return self._answer(self._chats.open(_asked(http.query_params)))
+            return await self._answer(self._chats.get(cursor[0]), cursor[1])
+        return await self._answer(self._chats.open(_asked(http.query_params), user_of(http)))
 
-    async def _init(self, raw: bytes) -> ASGIApp:
-        chat = self._chats.open(_not_empty(read(raw, PlainMessage)))
+    async def _init(self, user: User, raw: bytes) -> ASGIApp:
+        chat = self._chats.open(_not_empty(read(raw, PlainMessage)), user)
         return JSONResponse({"sessionId": chat.id}, headers=NO_STORE)
 
     async def _read(self, http: Request) -> ASGIApp:
@@ -121,19 +124,35 @@ class PlainAPI:
         name, after = _cursor(http) or (chat.id, 0)
         if name != chat.id:
             raise _unknown(f"Last-Event-ID {name[:80]!r} is of another stream than {chat.id}")
-        return self._answer(chat, after)
+        return await self._answer(chat, after)
 
-    def _answer(self, chat: Chat, after: int = 0) -> ASGIApp:
-        if chat.log is not None:
-            self._conversations.metrics.saw_resume()
-        log = chat.log or self._generate(chat)
+    async def _answer(self, chat: Chat, after: int = 0) -> ASGIApp:
+        admission = self._conversations.admission
+        place = await admission.reader(chat.user)
+        try:
+            if chat.log is None:
+                taken = await admission.stream(chat.user, chat.id)
+                self._generate(chat, taken)
+            else:
+                self._conversations.metrics.saw_resume()
+            return with_place(place, self._events(chat, after))
+        except BaseException:
+            place.leave()
+            raise
+
+    def _events(self, chat: Chat, after: int) -> ASGIApp:
+        log = chat.log
+        assert log is not None, "it was begun before"
         if after > log.last:
             raise _unknown(f"event {after} is not there; the newest one is {log.last}")
         if log.closed and after == log.last:
             return Response(status_code=204, headers=NO_STORE)
         return EventStream(log.attach(after), self._settings.keep_alive)
 
-    def _generate(self, chat: Chat) -> EventLog:
+    def _generate(self, chat: Chat, taken: Taken) -> None:
+        if chat.log is not None:  # somebody was quicker
+            taken.leave()
+            return
         session = Session(chat.id, time.time)
         asked = chat.message
         prompt = session.add_prompt(asked.message, None)
@@ -143,14 +162,13 @@ class PlainAPI:
         audience = self._conversations.audience("plain")
         log = EventLog(chat.id, record, retry=self._settings.retry, audience=audience)
         generation = self._conversations.generation(
-            "plain", session, record, log, on_end=lambda: self._chats.let_expire(chat)
+            "plain", session, record, log, on_end=lambda: (taken.leave(), self._chats.let_expire(chat))
         )
         chat.log = log
         self._chats.keep(chat)
         turn = asking.Turn("user", asked.message)
         request = asking.Request(turns=(turn,), model=asked.model, thinking=asked.thinking)
         generation.start(self._conversations.upstream, request, self._settings.when_left)
-        return log
 
 
 def _get(path: str, answer: Callable[[Request], Awaitable[ASGIApp]]) -> Route:

@@ -23,8 +23,10 @@ from .conversations import Conversations
 from .event_stream import Direct
 from .metrics import Metrics
 from .settings import Settings
+from .stores.memory import MemoryStore
 from .stores.opening import store_at
 from .stores.store import Store
+from .users import Directory
 
 START_SECONDS = 20.0
 CLOSE_SECONDS = 5.0
@@ -85,6 +87,7 @@ class Gateway:
     `port` 0 takes a free one; a `host` of 0.0.0.0 or :: listens on every address of the machine.
     What it keeps is in `store`, in memory unless another is given. With `listening` it takes its connections from
     there, perhaps with other processes.
+    With `users` each has a token of their own, and sees what is theirs; without, `token` is everybody's.
     `allowed_hosts` are further names it goes by, `cors` the origins whose pages may read.
     Raises ConnectionFailed when it cannot listen, BadInput for a token, host or origin that cannot be one.
     """
@@ -96,6 +99,7 @@ class Gateway:
         host: str = "127.0.0.1",
         port: int = 0,
         token: str | None = None,
+        users: Directory | None = None,
         allowed_hosts: tuple[str, ...] = (),
         cors: tuple[str, ...] = (),
         settings: Settings | None = None,
@@ -103,10 +107,22 @@ class Gateway:
         listening: socket.socket | None = None,
     ) -> None:
         settings = settings or Settings()
-        self.access = Access(token, allowed_hosts=allowed_hosts, origins=cors)
+        store = store or MemoryStore()
+        self.access = Access(
+            token,
+            users=users,
+            limits=settings.each,
+            allowed_hosts=allowed_hosts,
+            origins=cors,
+            secret=store.secret,
+        )
         self.metrics = Metrics()
         self._conversations = Conversations(
-            upstream or Demo(), store=store, settings=settings, metrics=self.metrics
+            upstream or Demo(),
+            store=store,
+            settings=settings,
+            metrics=self.metrics,
+            users=self.access.users,
         )
         self._socket = listening or listen(host, port)
         self.access.port = self._socket.getsockname()[1]
@@ -133,7 +149,7 @@ class Gateway:
 
     @property
     def token(self) -> str:
-        """The secret that every call needs."""
+        """The secret that every call needs; "" if each user has another one."""
         return self.access.token
 
     @property

@@ -81,10 +81,11 @@ class Record:
 
 
 class Session:
-    """One conversation: a tree of messages."""
+    """One conversation: a tree of messages, of the user with that name."""
 
-    def __init__(self, session_id: str, now: Callable[[], float]) -> None:
+    def __init__(self, session_id: str, now: Callable[[], float], user: str = "") -> None:
         self.id = session_id
+        self.user = user
         self.title = ""
         self._now = now
         self.updated_at = now()
@@ -96,11 +97,12 @@ class Session:
     @property
     def head(self) -> Head:
         """The session without its messages."""
-        return Head(self.id, self.title, self.updated_at, self.version)
+        return Head(self.id, self.title, self.updated_at, self.version, self.user)
 
     def become(self, head: Head) -> None:
         """Be what a store says."""
-        self.title, self.updated_at, self.version = head.title, head.updated_at, head.version
+        self.title, self.updated_at = head.title, head.updated_at
+        self.version, self.user = head.version, head.user
 
     def fork(self) -> Session:
         """The same session, for changes of which it is not yet known whether they count."""

@@ -10,7 +10,7 @@ from typing import TypeVar
 from ..errors import GatewayError
 from .bodies import SavedMessage
 from .sessions import Record, Session, restored
-from .stores.store import Change, Head, Key, Row, Store
+from .stores.store import Change, Head, Key, Row, Store, unknown
 
 T = TypeVar("T")
 MOST_KEPT = 256
@@ -21,7 +21,8 @@ class StoredSessions:
     """The sessions of `store`. `live` gives the message of a generation that this worker shows, if it does, when it has
     learnt what the store says.
 
-    The last MOST_KEPT sessions are kept here too, and of those only what has changed is loaded again.
+    What is asked for by the name of a `user`, "" for who has none, is theirs, or not found. The last MOST_KEPT
+    sessions are kept here too, and of those only what has changed is loaded again.
     """
 
     def __init__(
@@ -40,41 +41,48 @@ class StoredSessions:
         self._lease = lease
         self._kept: OrderedDict[str, Session] = OrderedDict()
 
-    async def create(self) -> Session:
+    async def create(self, user: str = "") -> Session:
         """Open an empty session."""
-        session = Session(str(uuid.uuid4()), self._now)
+        session = Session(str(uuid.uuid4()), self._now, user)
         await self._store.create(session.head)
         return session
 
-    async def restore(self, messages: Iterable[SavedMessage]) -> Session:
+    async def restore(self, messages: Iterable[SavedMessage], user: str = "") -> Session:
         """Open a session with a saved conversation; InvalidRequest says which message has no place in it."""
-        session = restored(Session(str(uuid.uuid4()), self._now), messages)
+        session = restored(Session(str(uuid.uuid4()), self._now, user), messages)
         await self._store.create(session.head)
         rows = [record.to_row() for record in session.changed.values()]
         session.version = await self._store.commit(Change(session.head, rows))
         session.changed.clear()
         return session
 
-    async def get(self, session_id: str) -> Session:
-        """Find a session as it is now; Expired if it was deleted, NotFound if it never was."""
+    async def get(self, session_id: str, user: str = "") -> Session:
+        """Find a session of a user as it is now; Expired if it was deleted, NotFound if it never was."""
+        session = await self.find(session_id)
+        if session.user != user:
+            raise unknown(session_id)
+        return session
+
+    async def find(self, session_id: str) -> Session:
+        """Find a session as it is now, whose ever it is."""
         kept = self._kept.get(session_id)
         stored = await self._store.load(session_id, kept.version if kept else 0)
         session = self._kept.get(session_id) or kept or Session(session_id, self._now)
         if stored.head.version < session.version:  # somebody was quicker
             self._kept.pop(session_id, None)
-            return await self.get(session_id)
+            return await self.find(session_id)
         session.become(stored.head)
         session.know(self._record(session_id, row) for row in stored.rows)
         self._keep(session)
         return session
 
-    async def change(self, session_id: str, act: Callable[[Session], T]) -> tuple[Session, T]:
+    async def change(self, session_id: str, act: Callable[[Session], T], user: str = "") -> tuple[Session, T]:
         """Let `act` change a session, which it may have to do more than once, and write what it has changed.
 
         What it raises leaves the session as it was.
         """
         for _ in range(ATTEMPTS):
-            session = (await self.get(session_id)).fork()
+            session = (await self.get(session_id, user)).fork()
             result = act(session)
             rows = [record.to_row() for record in session.changed.values()]
             version = await self._store.commit(Change(session.head, rows, self._owner, self._lease))
@@ -84,14 +92,15 @@ class StoredSessions:
                 return session, result
         raise GatewayError(f"session {session_id} changes too fast; try again", status=503, code=50300)
 
-    async def delete(self, session_id: str) -> None:
+    async def delete(self, session_id: str, user: str = "") -> None:
         """Forget a session and its messages."""
+        await self.get(session_id, user)
         await self._store.delete(session_id)
         self._kept.pop(session_id, None)
 
-    async def all(self) -> Sequence[Head]:
-        """Every session, the newest first."""
-        return await self._store.heads()
+    async def all(self, user: str = "") -> Sequence[Head]:
+        """Every session of a user, the newest first."""
+        return await self._store.heads(user)
 
     def _record(self, session_id: str, row: Row) -> Record:
         return self._live(Key(session_id, row.message_id, row.epoch), row) or Record.stored(row)

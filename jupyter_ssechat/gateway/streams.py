@@ -155,6 +155,7 @@ class Streams:
                 await self._attend([one.key for one in self._followed()])
             except StoreUnavailable:
                 continue
+            self._drop_ended()
 
     async def _renew(self) -> None:
         owned = tuple(self._owned.items())

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
+from .memory_pools import MemoryPools
 from .store import (
     START,
     Append,
@@ -23,6 +26,7 @@ from .store import (
     Standing,
     Stored,
     expired,
+    size_of,
     unknown,
 )
 
@@ -42,6 +46,7 @@ class _Message:
     lease: float = 0.0
     attended: float = 0.0
     stop: bool = False
+    size: int = 0
 
     def tail(self, after: Position) -> list[Entry]:
         """The entries after a position; they are numbered without gaps."""
@@ -57,6 +62,7 @@ class _Message:
 class _Session:
     head: Head
     touched: float
+    size: int = 0
     messages: dict[int, _Message] = field(default_factory=dict[int, _Message])
 
 
@@ -78,17 +84,25 @@ class MemoryStore:
         self._sessions: dict[str, _Session] = {}
         self._gone: dict[str, None] = {}
         self._bells: dict[str, asyncio.Event] = {}
+        self._stored: Counter[str] = Counter()
+        self._secret = secrets.token_hex(32)
+        self.pools = MemoryPools(clock)
 
     async def create(self, head: Head) -> None:
         """Open an empty session."""
         self._let_expire()
         self._sessions[head.id] = _Session(head, self._clock())
 
-    async def heads(self) -> list[Head]:
-        """Every session, the newest first."""
+    async def heads(self, user: str = "") -> list[Head]:
+        """Every session of a user, the newest first."""
         self._let_expire()
-        heads = [session.head for session in self._sessions.values()]
+        heads = [session.head for session in self._sessions.values() if session.head.user == user]
         return sorted(heads, key=lambda head: -head.updated_at)
+
+    async def stored(self, user: str | None) -> int:
+        """Tell how many bytes the documents of sessions are."""
+        self._let_expire()
+        return self._stored.total() if user is None else self._stored[user]
 
     async def load(self, session_id: str, since: int = 0) -> Stored:
         """Give the rows that were changed after version `since`, and those that run."""
@@ -107,7 +121,10 @@ class MemoryStore:
                 message.log.clear()
         for row in change.rows:
             lease = self._clock() + change.lease
-            session.messages[row.message_id] = _Message(row, version, owner=change.owner, lease=lease)
+            replaced = session.messages.get(row.message_id)
+            message = _Message(row, version, owner=change.owner, lease=lease, size=size_of(row.document))
+            session.messages[row.message_id] = message
+            self._weigh(session, message.size - (replaced.size if replaced else 0))
         return version
 
     async def delete(self, session_id: str) -> None:
@@ -142,6 +159,8 @@ class MemoryStore:
         if append.document is not None:
             message.row = replace(message.row, document=append.document, position=message.end)
             del message.log[:-OVERLAP]
+            before, message.size = message.size, size_of(append.document)
+            self._weigh(self._sessions[append.claim.key.session_id], message.size - before)
         if append.ended_at is not None:
             session = self._sessions[append.claim.key.session_id]
             message.row = replace(message.row, running=False)
@@ -212,6 +231,10 @@ class MemoryStore:
         for bell in self._bells.values():
             bell.set()
 
+    async def secret(self) -> str:
+        """Give what all workers of this store know and nobody else."""
+        return self._secret
+
     async def aclose(self) -> None:
         """Nothing to let go of: it is gone with the process."""
 
@@ -244,7 +267,14 @@ class MemoryStore:
         self._sessions[head.id] = self._sessions.pop(head.id)  # the order is that of the last change
         return session.head.version
 
+    def _weigh(self, session: _Session, more: int) -> None:
+        session.size += more
+        self._stored[session.head.user] += more
+        if not self._stored[session.head.user]:
+            del self._stored[session.head.user]
+
     def _forget(self, session: _Session) -> None:
+        self._weigh(session, -session.size)
         del self._sessions[session.head.id]
         self._gone[session.head.id] = None
         if len(self._gone) > REMEMBERED:

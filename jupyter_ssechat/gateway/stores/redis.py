@@ -1,13 +1,14 @@
 """A store in Redis: for many workers, on one machine or on many.
 
 Names: ``ssechat:{SESSION}`` the session, ``…:MESSAGE:EPOCH`` a log, a Redis stream; ``…:known`` outlives it.
-``ssechat:sessions`` and ``ssechat:leases`` are indexes, which may name what is gone; ``ssechat:inbox:WORKER``
-wakes a worker.
+``ssechat:sessions``, ``ssechat:sessions:USER`` and ``ssechat:leases`` are indexes, which may name what is gone;
+``ssechat:{usage}:…`` is how large sessions are; ``ssechat:inbox:WORKER`` wakes a worker.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -15,10 +16,14 @@ from typing import Any
 
 from ...wire_json import dumps
 from .redis_calls import Command, RedisCalls, script
+from .redis_pools import RedisPools
 from .redis_rows import (
     FIELDS,
     LEASES,
-    SESSIONS,
+    SECRET,
+    SIZES,
+    UNTILS,
+    USED,
     entries_of,
     entry_id,
     head_of,
@@ -30,6 +35,7 @@ from .redis_rows import (
     names_of,
     row_of,
     session_name,
+    sessions_name,
     standing_of,
     values_of,
 )
@@ -50,6 +56,7 @@ from .store import (
 KEEP_SECONDS = 30 * 86400.0
 GATHER_SECONDS = 0.02
 OVERLAP = 64
+GONE = -1
 INBOX_SECONDS, INBOX_ENTRIES = 60, 1000
 
 
@@ -68,30 +75,50 @@ class RedisStore:
         self.calls = RedisCalls(url)
         self._clock = clock
         self._keep = max(int(keep), 1)
+        self.pools = RedisPools(self.calls, self._now)
         self._heard = "0-0"
         self._told_at = 0.0
         self._waking: set[asyncio.Task[Any]] = set()
 
     async def create(self, head: Head) -> None:
         """Open an empty session."""
-        named = script("create", names_of(head.id), head.title, head.updated_at, self._keep)
-        await self.calls.all(named, ("ZADD", SESSIONS, head.updated_at, head.id))
+        named = script("create", names_of(head.id), head.title, head.updated_at, self._keep, head.user)
+        await self.calls.one(*named)
+        await self._index(
+            [("ZADD", sessions_name(head.user), head.updated_at, head.id)], head.id, head.user, 0
+        )
 
-    async def heads(self) -> list[Head]:
-        """Every session, the newest first."""
-        ids: list[str] = await self.calls.one("ZREVRANGE", SESSIONS, 0, -1)
+    async def heads(self, user: str = "") -> list[Head]:
+        """Every session of a user, the newest first."""
+        ids: list[str] = await self.calls.one("ZREVRANGE", sessions_name(user), 0, -1)
         if not ids:
             return []
         found = await self.calls.all(
-            *(("HMGET", session_name(one), "title", "updated_at", "version") for one in ids)
+            *(("HMGET", session_name(one), "title", "updated_at", "version", "user") for one in ids)
         )
         gone = [one for one, fields in zip(ids, found, strict=True) if fields[2] is None]
         if gone:
-            await self.calls.one("ZREM", SESSIONS, *gone)
+            await self.calls.one("ZREM", sessions_name(user), *gone)
         heads = [
             head_of(one, fields) for one, fields in zip(ids, found, strict=True) if fields[2] is not None
         ]
         return sorted(heads, key=lambda head: -head.updated_at)
+
+    async def stored(self, user: str | None) -> int:
+        """Tell how many bytes the documents of sessions are."""
+        field = "all" if user is None else f"user:{user}"
+        await self._index([])
+        return int(await self.calls.one("HGET", USED, field) or 0)
+
+    async def _index(self, commands: Sequence[Command], *weights: str | int) -> None:
+        """Write to the indexes, and how large sessions are: for each its id, its user, its bytes.
+
+        Some of what has expired is forgotten each time.
+        """
+        weigh = script("weigh", (SIZES, USED, UNTILS), self._now(), self._keep, *weights)
+        *_, expired = await self.calls.all(*commands, weigh)
+        if expired:
+            await self.calls.all(*(("ZREM", sessions_name(user), one) for one, user in expired))
 
     async def load(self, session_id: str, since: int = 0) -> Stored:
         """Give the rows that were changed after version `since`, and those that run."""
@@ -110,40 +137,37 @@ class RedisStore:
         # The index goes first: what it names too early does no harm, what it lacks would never end.
         until = await self._time() + change.lease
         running = [member(Key(head.id, row.message_id, row.epoch)) for row in change.rows if row.running]
-        results = await self.calls.all(
-            *(("ZADD", LEASES, until, one) for one in running),
-            commit,
-            ("ZADD", SESSIONS, "XX", head.updated_at, head.id),
-        )
-        version = results[-2]
-        if version < 0:
-            raise missing(head.id, -1 - version)
+        leases = [("ZADD", LEASES, until, one) for one in running]
+        *_, result = await self.calls.all(*leases, commit)
+        if isinstance(result, int):
+            if result < 0:
+                raise missing(head.id, -1 - result)
+            return 0
+        version, user, size = result
+        await self._index([_place(head.id, head.updated_at, user)], head.id, user, size)
         return version
 
     async def delete(self, session_id: str) -> None:
         """Forget a session, but for that it was there."""
-        result, _ = await self.calls.all(
-            script("delete", names_of(session_id)), ("ZREM", SESSIONS, session_id)
-        )
-        if result < 0:
+        result = await self.calls.one(*script("delete", names_of(session_id)))
+        if isinstance(result, int):
             raise missing(session_id, -1 - result)
+        [user] = result
+        await self._index([("ZREM", sessions_name(user), session_id)], session_id, user, GONE)
 
     async def append(self, appends: Sequence[Append]) -> list[Outcome]:
         """Write to logs, all of them in one round trip."""
         results = await self.calls.all(*map(self._append, appends))
-        outcomes = [Outcome(verdict, stop == "1") for verdict, stop in results]
-        over = [
-            command
-            for one, outcome in zip(appends, outcomes, strict=True)
-            if one.ended_at is not None and outcome.verdict == "ok"
-            for command in (
-                ("ZREM", LEASES, member(one.claim.key)),
-                ("ZADD", SESSIONS, "XX", one.ended_at, one.claim.key.session_id),
-            )
-        ]
-        if over:
-            await self.calls.all(*over)
-        return outcomes
+        commands: list[Command] = []
+        weights: list[str] = []
+        for one, (_, _, *weight) in zip(appends, results, strict=True):
+            if one.ended_at is not None and weight:
+                key, [user, size] = one.claim.key, weight
+                commands += [("ZREM", LEASES, member(key)), _place(key.session_id, one.ended_at, user)]
+                weights += [key.session_id, user, size]
+        if commands:
+            await self._index(commands, *weights)
+        return [Outcome(verdict, stop == "1") for verdict, stop, *_ in results]
 
     def _append(self, append: Append) -> Command:
         key, fence = append.claim.key, append.claim.fence
@@ -243,6 +267,11 @@ class RedisStore:
         add = ("XADD", inbox, "MAXLEN", "~", INBOX_ENTRIES, "*", name, said)
         await self.calls.all(add, ("EXPIRE", inbox, INBOX_SECONDS))
 
+    async def secret(self) -> str:
+        """Give what all workers of this store know and nobody else."""
+        _, secret = await self.calls.all(("SET", SECRET, secrets.token_hex(32), "NX"), ("GET", SECRET))
+        return secret
+
     async def aclose(self) -> None:
         """Close every connection."""
         for task in tuple(self._waking):
@@ -258,6 +287,11 @@ class RedisStore:
             return self._clock()
         seconds, micros = await self.calls.one("TIME")
         return float(seconds) + float(micros) / 1e6
+
+
+def _place(session_id: str, updated_at: float, user: str) -> Command:
+    """What puts a session that has changed in its place among those of its user."""
+    return ("ZADD", sessions_name(user), "XX", updated_at, session_id)
 
 
 __all__ = ["RedisStore"]

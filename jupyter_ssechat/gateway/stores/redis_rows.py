@@ -9,7 +9,8 @@ from ...wire_json import dumps, loads
 from .store import Entry, Head, Key, Position, Row, Standing, expired, read, unknown
 
 PREFIX = "ssechat:"
-SESSIONS, LEASES = f"{PREFIX}sessions", f"{PREFIX}leases"
+LEASES, SECRET = f"{PREFIX}leases", f"{PREFIX}secret"
+SIZES, USED, UNTILS = (f"{PREFIX}{{usage}}:{name}" for name in ("sizes", "used", "untils"))
 FIELDS = ["parent", "role", "document", "epoch", "fence", "stream", "upstream", "asked", "running", "base"]
 
 
@@ -21,6 +22,11 @@ def session_name(session_id: str) -> str:
 def names_of(session_id: str) -> tuple[str, str]:
     """The names of a session, and of what tells later that it was there."""
     return session_name(session_id), f"{session_name(session_id)}:known"
+
+
+def sessions_name(user: str) -> str:
+    """The name of the index of a user's sessions."""
+    return f"{PREFIX}sessions:{user}" if user else f"{PREFIX}sessions"
 
 
 def log_name(key: Key) -> str:
@@ -62,8 +68,8 @@ def entries_of(lines: Iterable[tuple[str, Any]]) -> list[Entry]:
 
 def head_of(session_id: str, fields: Sequence[str]) -> Head:
     """A session from its fields."""
-    title, updated_at, version = fields[:3]
-    return Head(session_id, title, float(updated_at), int(version))
+    title, updated_at, version, user = fields[:4]
+    return Head(session_id, title, float(updated_at), int(version), user)
 
 
 def values_of(row: Row) -> list[str | int]:
@@ -110,7 +116,11 @@ def missing(session_id: str, known: int) -> Exception:
 __all__ = [
     "FIELDS",
     "LEASES",
-    "SESSIONS",
+    "PREFIX",
+    "SECRET",
+    "SIZES",
+    "UNTILS",
+    "USED",
     "entries_of",
     "entry_id",
     "head_of",
@@ -123,6 +133,7 @@ __all__ = [
     "position_of",
     "row_of",
     "session_name",
+    "sessions_name",
     "standing_of",
     "values_of",
 ]

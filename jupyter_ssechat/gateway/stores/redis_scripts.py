@@ -18,15 +18,15 @@ end
 """
 
 CREATE = """
-redis.call('HSET', S, 'version', 0, 'title', ARGV[1], 'updated_at', ARGV[2], 'ids', '')
+redis.call('HSET', S, 'version', 0, 'title', ARGV[1], 'updated_at', ARGV[2], 'ids', '', 'user', ARGV[4], 'size', 0)
 touch(KEYS[2], tonumber(ARGV[3]))
 """
 
 LOAD = """
-local head = redis.call('HMGET', S, 'title', 'updated_at', 'version', 'ids')
+local head = redis.call('HMGET', S, 'title', 'updated_at', 'version', 'user', 'ids')
 if not head[3] then return redis.call('EXISTS', KEYS[2]) end
 local rows = {}
-for id in string.gmatch(head[4], '%d+') do
+for id in string.gmatch(head[5], '%d+') do
   local m = id .. ':'
   local is = redis.call('HMGET', S, m .. 'version', m .. 'running', m .. 'epoch', m .. 'base')
   if tonumber(is[1]) > tonumber(ARGV[1]) or is[2] == '1' then
@@ -42,11 +42,11 @@ return {head, rows}
 
 COMMIT = """
 local expected, nonce, title, updated_at, given, lease, owner, keep = unpack(ARGV, 1, 8)
-local is = redis.call('HMGET', S, 'version', 'nonce', 'ids')
+local is = redis.call('HMGET', S, 'version', 'nonce', 'ids', 'user', 'size')
 if not is[1] then return -1 - redis.call('EXISTS', KEYS[2]) end
-if is[2] == nonce then return tonumber(is[1]) end
+if is[2] == nonce then return {tonumber(is[1]), is[4], is[5]} end
 if is[1] ~= expected then return 0 end
-local version, ids = tonumber(expected) + 1, is[3]
+local version, ids, size = tonumber(expected) + 1, is[3], tonumber(is[5])
 redis.call('HSET', S, 'version', version, 'nonce', nonce, 'title', title, 'updated_at', updated_at)
 local at = 10
 local width = tonumber(ARGV[9])
@@ -56,14 +56,16 @@ at = at + width
 while at <= #ARGV do
   local m = ARGV[at] .. ':'
   if redis.call('HEXISTS', S, m .. 'version') == 0 then ids = ids .. ' ' .. ARGV[at] end
+  local before = redis.call('HSTRLEN', S, m .. 'document')
   for i = 1, width do redis.call('HSET', S, m .. names[i], ARGV[at + i]) end
+  size = size + redis.call('HSTRLEN', S, m .. 'document') - before
   redis.call('HSET', S, m .. 'version', version, m .. 'end', '0-0', m .. 'stop', 0, m .. 'attended', 0,
     m .. 'owner', owner, m .. 'lease', string.format('%.17g', now(given) + tonumber(lease)))
   at = at + width + 1
 end
-redis.call('HSET', S, 'ids', ids)
+redis.call('HSET', S, 'ids', ids, 'size', size)
 touch(KEYS[2], tonumber(keep))
-return version
+return {version, is[4], tostring(size)}
 """
 
 APPEND = """
@@ -72,14 +74,20 @@ local m = id .. ':'
 local is = redis.call('HMGET', S, 'version', m .. 'epoch', m .. 'fence', m .. 'running', m .. 'end', m .. 'stop')
 if not is[1] then return {'gone', '0'} end
 if is[2] ~= epoch or is[3] ~= fence then return {'fenced', '0'} end
+local function ok()
+  if ended_at == '' then return {'ok', is[6]} end
+  local weight = redis.call('HMGET', S, 'user', 'size')
+  return {'ok', is[6], weight[1], weight[2]}
+end
 local last = tonumber(string.match(is[5], '%-(%d+)$'))
-if last >= tonumber(seq) then return {'ok', is[6]} end
+if last >= tonumber(seq) then return ok() end
 if is[4] ~= '1' then return {'fenced', '0'} end
 if last + 1 < tonumber(seq) and document == '' then return {'behind', is[6]} end
 local position = fence .. '-' .. seq
 redis.call('XADD', KEYS[2], position, 'p', patches)
 redis.call('HSET', S, m .. 'end', position)
 if document ~= '' then
+  redis.call('HINCRBY', S, 'size', #document - redis.call('HSTRLEN', S, m .. 'document'))
   redis.call('HSET', S, m .. 'document', document, m .. 'base', position)
   local first = tonumber(seq) - tonumber(overlap)
   if first > 0 then redis.call('XTRIM', KEYS[2], 'MINID', fence .. '-' .. first) end
@@ -92,7 +100,7 @@ else
   redis.call('EXPIRE', KEYS[2], 60)
   touch(KEYS[3], tonumber(keep))
 end
-return {'ok', is[6]}
+return ok()
 """
 
 STOP = """
@@ -128,13 +136,69 @@ return redis.call('HINCRBY', S, m .. 'fence', 1)
 """
 
 DELETE = """
-local ids = redis.call('HGET', S, 'ids')
-if not ids then return -1 - redis.call('EXISTS', KEYS[2]) end
-for id in string.gmatch(ids, '%d+') do
+local is = redis.call('HMGET', S, 'ids', 'user')
+if not is[1] then return -1 - redis.call('EXISTS', KEYS[2]) end
+for id in string.gmatch(is[1], '%d+') do
   redis.call('DEL', S .. ':' .. id .. ':' .. redis.call('HGET', S, id .. ':epoch'))
 end
 redis.call('DEL', S)
-return 1
+return {is[2]}
+"""
+
+WEIGH = """
+local used, untils, given, keep = KEYS[2], KEYS[3], ARGV[1], ARGV[2]
+local function count(field, bytes)
+  if bytes ~= 0 then redis.call('HINCRBY', used, field, string.format('%d', bytes)) end
+end
+local function weigh(session, user, size)
+  local before = redis.call('HGET', S, session)
+  if before then
+    local bytes, of = string.match(before, '^(%d+)/(.*)$')
+    count('user:' .. of, -tonumber(bytes))
+    count('all', -tonumber(bytes))
+  end
+  if size >= 0 then
+    redis.call('HSET', S, session, string.format('%d/%s', size, user))
+    count('user:' .. user, size)
+    count('all', size)
+    redis.call('ZADD', untils, now(given) + tonumber(keep), session)
+  else
+    redis.call('HDEL', S, session)
+    redis.call('ZREM', untils, session)
+    if redis.call('HGET', used, 'user:' .. user) == '0' then redis.call('HDEL', used, 'user:' .. user) end
+  end
+end
+for at = 3, #ARGV, 3 do weigh(ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])) end
+local gone = {}
+for _, session in ipairs(redis.call('ZRANGEBYSCORE', untils, '-inf', now(given), 'LIMIT', 0, 10)) do
+  local of = string.match(redis.call('HGET', S, session) or '', '^%d+/(.*)$') or ''
+  weigh(session, of, -1)
+  gone[#gone + 1] = {session, of}
+end
+return gone
+"""
+
+TAKE = """
+local given, seconds, member = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local time = now(given)
+for at, pool in ipairs(KEYS) do
+  redis.call('ZREMRANGEBYSCORE', pool, '-inf', time)
+  if redis.call('ZCARD', pool) >= tonumber(ARGV[3 + at]) and not redis.call('ZSCORE', pool, member) then return at end
+end
+for _, pool in ipairs(KEYS) do
+  redis.call('ZADD', pool, string.format('%.17g', time + seconds), member)
+  redis.call('EXPIRE', pool, math.ceil(seconds) + 60)
+end
+return 0
+"""
+
+SPEND = """
+local step, period, time = tonumber(ARGV[2]), tonumber(ARGV[3]), now(ARGV[1])
+local next = math.max(tonumber(redis.call('GET', S) or 0), time) + step
+local wait = next - period - time
+if wait > 1e-6 then return tostring(wait) end
+redis.call('SET', S, string.format('%.17g', next), 'EX', math.ceil(period) + 1)
+return '0'
 """
 
 SCRIPTS = {
@@ -148,6 +212,9 @@ SCRIPTS = {
         "stand": STAND,
         "seize": SEIZE,
         "delete": DELETE,
+        "weigh": WEIGH,
+        "take": TAKE,
+        "spend": SPEND,
     }.items()
 }
 

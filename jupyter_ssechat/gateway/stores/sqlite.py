@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from .sqlite_pools import SQLitePools
 from .sqlite_rows import (
     ONE,
     ROW,
@@ -59,6 +61,7 @@ class SQLiteStore:
         self._keep = keep
         self._writer = SQLiteThread(path, schema=SCHEMA)
         self._reader = SQLiteThread(path, writes=False)
+        self.pools = SQLitePools(self._writer, clock)
         self._bell = asyncio.Event()
         self._seen = -1
         self._tidy_at = 0.0
@@ -68,21 +71,29 @@ class SQLiteStore:
 
         def work(db: Connection) -> None:
             self._let_expire(db)
-            row = (head.id, head.title, head.updated_at, self._clock())
-            db.execute("INSERT INTO sessions (id, title, updated_at, touched) VALUES (?, ?, ?, ?)", row)
+            row = (head.id, head.title, head.updated_at, head.user, self._clock())
+            columns = "id, title, updated_at, user, touched"
+            db.execute(f"INSERT INTO sessions ({columns}) VALUES (?, ?, ?, ?, ?)", row)
 
         await self._writer.call(work)
 
-    async def heads(self) -> list[Head]:
-        """Every session, the newest first."""
+    async def heads(self, user: str = "") -> list[Head]:
+        """Every session of a user, the newest first."""
+        query = "SELECT id, title, updated_at, version, user FROM sessions WHERE user = ? AND NOT gone"
 
         def work(db: Connection) -> list[Head]:
             self._let_expire(db)
-            order = "WHERE NOT gone ORDER BY updated_at DESC"
-            return [
-                Head(*row)
-                for row in db.execute(f"SELECT id, title, updated_at, version FROM sessions {order}")
-            ]
+            return [Head(*row) for row in db.execute(f"{query} ORDER BY updated_at DESC", (user,))]
+
+        return await self._writer.call(work)
+
+    async def stored(self, user: str | None) -> int:
+        """Tell how many bytes the documents of sessions are."""
+        query = "SELECT coalesce(sum(size), 0) FROM sessions WHERE NOT gone AND (user = ?1 OR ?1 IS NULL)"
+
+        def work(db: Connection) -> int:
+            self._let_expire(db)
+            return db.execute(query, (user,)).fetchone()[0]
 
         return await self._writer.call(work)
 
@@ -233,6 +244,16 @@ class SQLiteStore:
     def wake(self, owner: str) -> None:
         """Let `news` return."""
         self._bell.set()
+
+    async def secret(self) -> str:
+        """Give what all workers of this store know and nobody else."""
+
+        def work(db: Connection) -> str:
+            made = "INSERT INTO secret SELECT ? WHERE NOT EXISTS (SELECT 1 FROM secret)"
+            db.execute(made, (secrets.token_hex(32),))
+            return db.execute("SELECT value FROM secret").fetchone()[0]
+
+        return await self._writer.call(work)
 
     async def aclose(self) -> None:
         """Close the file."""

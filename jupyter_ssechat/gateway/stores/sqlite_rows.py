@@ -17,7 +17,7 @@ Connection = sqlite3.Connection
 
 def head_of(db: Connection, session_id: str) -> Head:
     """Find a session."""
-    query = "SELECT id, title, updated_at, version, gone FROM sessions WHERE id = ?"
+    query = "SELECT id, title, updated_at, version, user, gone FROM sessions WHERE id = ?"
     found = db.execute(query, (session_id,)).fetchone()
     if found is None:
         raise unknown(session_id)
@@ -64,6 +64,7 @@ def insert(db: Connection, change: Change, row: Row, version: int, lease: float)
     said = (row.message_id, row.parent_id, row.role, dumps(row.document), row.epoch, row.fence)
     more = (row.stream_id, row.upstream, asked, row.running)
     marks = ", ".join("?" * 16)
+    _weigh(db, change.head.id, row.message_id, said[3])
     db.execute(f"INSERT OR REPLACE INTO messages ({columns}) VALUES ({marks})", (*mine, *said, *more))
 
 
@@ -74,6 +75,7 @@ def write(db: Connection, append: Append) -> None:
     db.execute(f"UPDATE messages SET end_fence = ?, end = ? WHERE {ONE}", (fence, seq, *key))
     if append.document is not None:
         document = dumps(append.document)
+        _weigh(db, key.session_id, key.message_id, document)
         db.execute(
             f"UPDATE messages SET document = ?, base_fence = ?, base = ? WHERE {ONE}",
             (document, fence, seq, *key),
@@ -82,6 +84,14 @@ def write(db: Connection, append: Append) -> None:
             "DELETE FROM log WHERE session = ? AND message = ? AND epoch = ? AND seq <= ?",
             (*key, seq - OVERLAP),
         )
+
+
+def _weigh(db: Connection, session_id: str, message_id: int, document: str) -> None:
+    """Note that this document is about to replace the one that stands."""
+    query = "SELECT length(CAST(document AS BLOB)) FROM messages WHERE session = ? AND id = ?"
+    [before] = db.execute(query, (session_id, message_id)).fetchone() or [0]
+    more = len(document.encode()) - before
+    db.execute("UPDATE sessions SET size = size + ? WHERE id = ?", (more, session_id))
 
 
 def drop_log(db: Connection, session_id: str, message_id: int) -> None:
@@ -112,7 +122,7 @@ def forget(db: Connection, session_id: str) -> None:
     """Forget a session, but for that it was there."""
     db.execute("DELETE FROM log WHERE session = ?", (session_id,))
     db.execute("DELETE FROM messages WHERE session = ?", (session_id,))
-    db.execute("UPDATE sessions SET gone = 1, title = '' WHERE id = ?", (session_id,))
+    db.execute("UPDATE sessions SET gone = 1, title = '', size = 0 WHERE id = ?", (session_id,))
     drop_oldest_gone(db)
 
 

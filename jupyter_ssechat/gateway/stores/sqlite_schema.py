@@ -6,9 +6,12 @@ CREATE TABLE IF NOT EXISTS sessions (
     title TEXT NOT NULL DEFAULT '',
     updated_at REAL NOT NULL DEFAULT 0,
     version INTEGER NOT NULL DEFAULT 0,
+    user TEXT NOT NULL DEFAULT '',
+    size INTEGER NOT NULL DEFAULT 0,
     touched REAL NOT NULL DEFAULT 0,
     gone INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS of_user ON sessions (user, size) WHERE NOT gone;
 CREATE INDEX IF NOT EXISTS gone ON sessions (touched) WHERE gone;
 CREATE TABLE IF NOT EXISTS messages (
     session TEXT NOT NULL,
@@ -43,6 +46,17 @@ CREATE TABLE IF NOT EXISTS log (
     patches TEXT NOT NULL,
     PRIMARY KEY (session, message, epoch, seq)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS pools (
+    pool TEXT NOT NULL,
+    member TEXT NOT NULL,
+    until REAL NOT NULL,
+    PRIMARY KEY (pool, member)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS rates (pool TEXT PRIMARY KEY, filled REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS secret (value TEXT NOT NULL);
 """
 
-__all__ = ["SCHEMA"]
+VERSION = 2
+"""The number of this schema, which a file keeps as its ``user_version``."""
+
+__all__ = ["SCHEMA", "VERSION"]

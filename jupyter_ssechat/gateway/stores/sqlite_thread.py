@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ...errors import BadInput
+from .sqlite_schema import VERSION
 from .store import StoreUnavailable
 
 T = TypeVar("T")
@@ -64,10 +65,22 @@ class SQLiteThread:
             )
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            connection.executescript(schema)
+            self._prepare(connection, schema)
         except sqlite3.Error as error:
             raise BadInput(f"{self._path} cannot be used as a store: {error}") from None
         return connection
+
+    def _prepare(self, connection: sqlite3.Connection, schema: str) -> None:
+        """Make the tables, all at once, unless they are there; those of another version are left alone."""
+        if not schema:
+            return
+        [version] = connection.execute("PRAGMA user_version").fetchone()
+        [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if tables and version != VERSION:
+            raise BadInput(
+                f"{self._path} holds tables of another program or version; expected a new file, or one of this version"
+            )
+        connection.executescript(f"BEGIN IMMEDIATE; {schema} PRAGMA user_version = {VERSION}; COMMIT;")
 
     async def call(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do `work` with the connection; StoreUnavailable when the database cannot."""

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from ...errors import Expired, GatewayError, NotFound
 from ...patches import Patch
 from ...wire_json import dumps, loads
+from .pools import Pools
 
 Role = Literal["USER", "ASSISTANT"]
 
@@ -47,12 +48,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A session without its messages; `updated_at` is in seconds since the epoch."""
+    """A session without its messages, and whose it is; `updated_at` is in seconds since the epoch."""
 
     id: str
     title: str
     updated_at: float
     version: int = 0
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +173,21 @@ class Store(Protocol):
     flush_seconds: float
     shared: bool
 
+    @property
+    def pools(self) -> Pools:
+        """Where limits are counted."""
+        ...
+
     async def create(self, head: Head) -> None:
         """Open an empty session."""
         ...
 
-    async def heads(self) -> list[Head]:
-        """Every session, the newest first."""
+    async def heads(self, user: str = "") -> list[Head]:
+        """Every session of a user, the newest first."""
+        ...
+
+    async def stored(self, user: str | None) -> int:
+        """Tell how many bytes the documents of a user's sessions are, or those of all."""
         ...
 
     async def load(self, session_id: str, since: int = 0) -> Stored:
@@ -223,6 +234,10 @@ class Store(Protocol):
         """Let `news` return, because its caller has others to ask for."""
         ...
 
+    async def secret(self) -> str:
+        """Give what all workers of this store know and nobody else; made when it is asked for first."""
+        ...
+
     async def aclose(self) -> None:
         """Let go of the data; it stays."""
         ...
@@ -236,6 +251,11 @@ def spell(patches: Sequence[Patch]) -> str:
 def read(text: str) -> list[Patch]:
     """The patches of a text."""
     return [Patch(*fields) for fields in loads(text)]
+
+
+def size_of(document: Mapping[str, Any]) -> int:
+    """How many bytes a document is."""
+    return len(dumps(document).encode())
 
 
 def unknown(session_id: str) -> NotFound:
@@ -268,6 +288,7 @@ __all__ = [
     "Verdict",
     "expired",
     "read",
+    "size_of",
     "spell",
     "unknown",
 ]
