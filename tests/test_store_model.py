@@ -370,13 +370,17 @@ class Use:
         for _, answer, seat in self._seats(worker):
             await seat.leave()
             answer.seats.remove(seat)
-        stopping = self._stop_orphan()
+        stopping, before = self._stop_orphan(), self.time.now
         await self.passes(LEASE)
         await self._return()
         if stopping is not None:
             session, answer, call = stopping
             await asyncio.wait_for(call, PATIENCE)
             await self._end(session, answer, "stopped")
+            # Its new owner stopped it at some moment of the lease, which the session tells.
+            ended_at = (await self._worker.sessions.get(session)).updated_at
+            assert before <= ended_at <= self.time.now
+            self.talks[session].touched = ended_at
             self.counts["stopped without an owner"] += 1
         self.workers.append(self._start())
         return True
