@@ -234,11 +234,14 @@ class Use:
     async def ask(self) -> bool:
         if (session := self._roomy()) is None:
             return False
+        await self._ask(session)
+        return True
+
+    async def _ask(self, session: str) -> None:
         done = [one.message_id for one in self.talks[session].answers if one.status != "streaming"]
         parent, prompt, worker = self._chance.choice([None, *done]), self._prompt(), self._worker
         body = Completion(chat_session_id=session, prompt=prompt, parent_message_id=parent)
         self._note(session, prompt, worker, await worker.complete(body))
-        return True
 
     async def edit(self) -> bool:
         found = self._find("streaming", "stopped", "finished")
@@ -377,10 +380,10 @@ class Use:
             session, answer, call = stopping
             await asyncio.wait_for(call, PATIENCE)
             await self._end(session, answer, "stopped")
-            # Its new owner stopped it at some moment of the lease, which the session tells.
-            ended_at = (await self._worker.sessions.get(session)).updated_at
-            assert before <= ended_at <= self.time.now
-            self.talks[session].touched = ended_at
+            assert before <= (await self._worker.sessions.get(session)).updated_at <= self.time.now
+            await self._ask(
+                session
+            )  # it was stopped at some moment of the lease; from now on the time is known
             self.counts["stopped without an owner"] += 1
         self.workers.append(self._start())
         return True

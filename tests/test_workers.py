@@ -329,7 +329,8 @@ def test_who_was_away_while_the_log_was_trimmed_gets_the_whole_document(
 def test_a_reader_who_stands_still_is_let_go_and_comes_back_to_the_whole_answer(
     workers: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(StreamLog.__init__.__kwdefaults__, "max_lag", 200_000)
+    usual = StreamLog.__init__.__kwdefaults__ or {}
+    monkeypatch.setattr(StreamLog.__init__, "__kwdefaults__", {**usual, "max_lag": 200_000})
     monkeypatch.setattr("jupyter_ssechat.gateway.owned_log.MOST_PENDING_BYTES", 50_000)
     monkeypatch.setitem(globals(), "WORDS", [f"{'long' * 1000}{number} " for number in range(100)])
 
