@@ -20,6 +20,7 @@ from .errors import BadInput, SSEChatError
 from .message import Message
 from .replay import exit_status, replay
 from .serve import add_serve
+from .serve_users import add_token
 from .wire_json import dumps
 
 CHUNK = 2**16
@@ -165,7 +166,7 @@ def _say(line: str) -> None:
     print(_CONTROL.sub(" ", line.replace("\n", " ")), file=sys.stderr)
 
 
-COMMANDS: tuple[Callable[[Subparsers], None], ...] = (add_replay, add_serve)
+COMMANDS: tuple[Callable[[Subparsers], None], ...] = (add_replay, add_serve, add_token)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

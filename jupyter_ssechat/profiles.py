@@ -239,12 +239,8 @@ def open_upstream(
     """
     if spec == "demo":
         return Demo(pace)
+    must_be_upstream(spec)
     profile = PROFILES.get(spec)
-    if profile is None and not spec.lower().startswith(("http://", "https://")):
-        raise BadInput(
-            f"{spec!r} is not an upstream; expected demo, an address such as http://127.0.0.1:11434/v1, or one"
-            f" of {', '.join(PROFILES)}"
-        )
     return ModelServer(
         _address(profile, url) if profile else spec,
         model=model,
@@ -254,6 +250,15 @@ def open_upstream(
         deadlines=deadlines,
         patience=patience,
     )
+
+
+def must_be_upstream(spec: str) -> None:
+    """BadInput for what names no upstream."""
+    if spec not in ("demo", *PROFILES) and not spec.lower().startswith(("http://", "https://")):
+        raise BadInput(
+            f"{spec!r} is not an upstream; expected demo, an address such as http://127.0.0.1:11434/v1, or one"
+            f" of {', '.join(PROFILES)}"
+        )
 
 
 def key_of(spec: str, *, url: str | None = None, api_key_env: str | None = None) -> str | None:
@@ -312,4 +317,12 @@ def _checked(key: str, where: str) -> str:
     return key
 
 
-__all__ = ["PROFILES", "Profile", "key_of", "key_wanted", "local_servers", "open_upstream"]
+__all__ = [
+    "PROFILES",
+    "Profile",
+    "key_of",
+    "key_wanted",
+    "local_servers",
+    "must_be_upstream",
+    "open_upstream",
+]

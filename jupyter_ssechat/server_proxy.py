@@ -25,7 +25,7 @@ def gateway() -> dict[str, Any]:
     options = shlex.split(os.environ.get(OPTIONS, ""))
     serve = [sys.executable, "-m", "jupyter_ssechat", "serve"]
     return {
-        "command": [*serve, *options, "--port", "{port}", "--token-env", TOKEN],
+        "command": [*serve, "--log-level", "warning", *options, "--port", "{port}", "--token-env", TOKEN],
         "environment": {TOKEN: token},
         "timeout": START_SECONDS,
         "request_headers_override": {"Authorization": f"Bearer {token}", "Host": "127.0.0.1:{port}"},

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any, get_args
 
 import httpx
@@ -184,6 +187,54 @@ def test_stops_and_resumes_are_counted(metrics: Metrics) -> None:
     metrics.saw_resume()
     metrics.saw_resume()
     assert (read(metrics, "stops_total"), read(metrics, "resumes_total")) == (1, 2)
+
+
+def test_an_answer_that_is_handed_over_is_not_counted_as_cancelled(metrics: Metrics) -> None:
+    with metrics.open_stream("patches") as stream:
+        stream.end("handed_over")
+    assert read(metrics, "streams_total", "patches", "handed_over") == 1
+    assert read(metrics, "streams_total", "patches", "cancelled") == 0
+
+
+TOGETHER = """
+import os
+from jupyter_ssechat.gateway.metrics_folder import shared_folder
+
+with shared_folder() as folder:
+    from jupyter_ssechat.gateway.metrics import Metrics, forget_process
+    from jupyter_ssechat.patches import Patch
+
+    def work():
+        metrics = Metrics(folder=folder)
+        stream, reader = metrics.open_stream("chat"), metrics.reader("chat")
+        stream.saw([Patch("response/content", "APPEND", "word")] * 5)
+        metrics.open_stream("chat").end("failed", "timeout")
+        os._exit(0)
+
+    pids = [os.fork() or work() for _ in range(3)]
+    for pid in pids:
+        os.waitpid(pid, 0)
+    print(folder, oct(folder.stat().st_mode & 0o777), end="\\0")
+    print(Metrics(folder=folder).text().decode(), end="\\0")
+    for pid in pids:
+        forget_process(pid, folder)
+    print(Metrics(folder=folder).text().decode(), end="")
+"""
+
+
+def test_processes_that_share_a_folder_count_together_and_a_dead_one_runs_nothing() -> None:
+    ran = subprocess.run([sys.executable, "-c", TOGETHER], capture_output=True, text=True, check=True)
+    about, alive, dead = ran.stdout.split("\0")
+    folder, mode = about.split()
+    assert mode == "0o700" and not Path(folder).exists()
+    while_alive, after = figures(alive.encode()), figures(dead.encode())
+    assert (while_alive["streams_running", "chat"], while_alive["readers", "chat"]) == (3, 3)
+    assert (after["streams_running", "chat"], after["readers", "chat"]) == (0, 0)
+    for shown in (while_alive, after):
+        assert shown["tokens_total", "chat"] == 15
+        assert shown["streams_total", "chat", "failed"] == shown["errors_total", "timeout"] == 3
+        assert shown["first_token_seconds_count", "chat"] == 3
+        assert shown["first_token_seconds_bucket", "chat", "+Inf"] == 3
 
 
 def test_two_gateways_count_for_themselves() -> None:

@@ -93,9 +93,12 @@ FLOORS = [
     "profiles",
     "upstream_spec",
     "gateway",
+    "gateway.journal",
+    "gateway.metrics_folder",
     "gateway.metrics",
     "gateway.envelope",
     "gateway.cors",
+    "toml_file",
     "gateway.users",
     "gateway.grants",
     "gateway.access",
@@ -126,6 +129,7 @@ FLOORS = [
     "gateway.generation",
     "gateway.mirror",
     "gateway.owned_log",
+    "gateway.calls",
     "gateway.eager",
     "gateway.ending",
     "gateway.admission",
@@ -180,6 +184,11 @@ FLOORS = [
     "connection",
     "magics",
     "workers",
+    "serve_options",
+    "serve_config",
+    "serve_token",
+    "serve_users",
+    "serve_log",
     "serve",
     "server_proxy",
     "testing",
@@ -206,10 +215,12 @@ DOORS = {
     "prometheus_client": ["gateway.metrics"],
     "pydantic": ["schema"],
     "pytest": ["testing"],
+    "pythonjsonlogger": ["serve_log"],
     "redis": ["gateway.stores.redis_calls"],
     "starlette": [
         "gateway.access",
         "gateway.app",
+        "gateway.calls",
         "gateway.chat_answer",
         "gateway.cors",
         "gateway.endpoint",
@@ -225,7 +236,7 @@ DOORS = {
 }
 """A third-party library → the files that import it: one, or one for each thing that has to be the library's own."""
 
-DISTRIBUTIONS = {"markdown_it": "markdown_it_py"}
+DISTRIBUTIONS = {"markdown_it": "markdown_it_py", "pythonjsonlogger": "python_json_logger"}
 """Where the library is called something else than its distribution."""
 
 GIVEN = {"ipykernel", "nbval", "pydantic", "pytest"}

@@ -32,13 +32,16 @@ PROMPT = "a prompt that nobody else may read"
 class Server:
     """A running ``serve``: the line it printed, a caller with its token, and what it said when it had ended."""
 
-    def __init__(self, *options: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, *options: str, env: dict[str, str] | None = None, start_new_session: bool = False
+    ) -> None:
         self.process = subprocess.Popen(
             [*COMMAND, *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **(env or {})},
+            start_new_session=start_new_session,
         )
         assert self.process.stdout is not None
         self.line = self.process.stdout.readline()

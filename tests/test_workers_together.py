@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from jupyter_ssechat.errors import BadInput
 from jupyter_ssechat.gateway.server import Gateway, close_embedded, embedded
 
 from .redis_server import RedisServer
-from .test_serve import COMMAND, Server
+from .test_serve import COMMAND, Server, half_a_request
 from .test_serve import growing as grown
 
 
@@ -60,6 +63,120 @@ def test_workers_answer_together_and_one_that_dies_is_replaced(tmp_path: Path) -
         assert (code, said.splitlines()[-1]) == (0, "jupyter-ssechat: stopped")
     finally:
         server.close()
+
+
+CHAT = {"model": "demo", "messages": [{"role": "user", "content": "hello"}]}
+
+
+@contextmanager
+def together(folder: Path, *options: str) -> Iterator[Server]:
+    """Two workers in a session of their own, as under a terminal or systemd, that log for machines."""
+    store = ("--workers", "2", "--store", f"sqlite:{folder / 's.db'}", "--lease", "1")
+    server = Server(*store, "--log-format", "json", *options, start_new_session=True)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def records(server: Server) -> Iterator[dict[str, Any]]:
+    """What it logs, as it comes."""
+    assert server.process.stderr is not None
+    return map(json.loads, server.process.stderr)
+
+
+def one_call(server: Server, method: str, path: str, **what: Any) -> httpx.Response:
+    """A call on a connection of its own, which any worker may take."""
+    headers = {"authorization": f"Bearer {server.token}"}
+    return httpx.request(method, f"{server.url}{path}", headers=headers, timeout=30, trust_env=False, **what)
+
+
+def test_a_scrape_tells_the_figures_of_all_workers_and_of_those_that_died(tmp_path: Path) -> None:
+    with together(tmp_path, "--pace", "0") as server:
+        log, answered = records(server), dict.fromkeys(children(server.process.pid), 0)
+        while not all(answered.values()):
+            assert one_call(server, "POST", "/v1/chat/completions", json=CHAT).status_code == 200
+            answered[next(one["pid"] for one in log if one["event"] == "answer ended")] += 1
+        said = f'ssechat_streams_total{{api="chat",outcome="ok"}} {sum(answered.values())}.0'
+        assert all(said in one_call(server, "GET", "/metrics").text for _ in range(10))
+        folder = figures_of(min(answered))
+        killed = min(answered)
+        os.kill(killed, signal.SIGKILL)
+        died = next(one for one in log if one["event"] == "worker died")
+        born = next(one for one in log if one["event"] == "worker started")
+        assert (died["worker"], died["status"], born["worker"] in answered) == (
+            killed,
+            -signal.SIGKILL,
+            False,
+        )
+        assert all(said in one_call(server, "GET", "/metrics").text for _ in range(10))
+        assert folder.stat().st_mode & 0o077 == 0
+        assert server.end()[0] == 0
+        assert not folder.exists()
+
+
+def figures_of(worker: int) -> Path:
+    """The folder where the workers count together."""
+    mapped = Path(f"/proc/{worker}/maps").read_text().splitlines()
+    [folder] = {line.split()[-1].rpartition("/")[0] for line in mapped if "-figures-" in line}
+    return Path(folder)
+
+
+def test_a_signal_to_all_of_them_hands_streams_over_and_their_readers_come_again(tmp_path: Path) -> None:
+    with together(tmp_path, "--pace", "0.3") as first:
+        session = first.session()
+        raw: list[bytes] = []
+        body = {"chat_session_id": session, "parent_message_id": None, "prompt": "hello"}
+        with first.http.stream("POST", "/api/v0/chat/completion", json=body) as response:
+            chunks = response.iter_raw()
+            while b"APPEND" not in b"".join(raw):
+                raw.append(next(chunks))
+            os.killpg(first.process.pid, signal.SIGTERM)
+            raw += chunks
+        assert data_of_last(raw) == {"click_behavior": "none", "auto_resume": True}
+        code, events = ended_with_log(first)
+        assert code == 0 and events[-1]["event"] == "stopped"
+        assert "handed_over" in [one.get("outcome") for one in events]
+    with together(tmp_path, "--pace", "0") as second:
+        resume = {"chat_session_id": session, "message_id": 2}
+        with second.http.stream("POST", "/api/v0/chat/resume_stream", json=resume) as response:
+            *_, message = grown(response.iter_raw())
+        assert message.status == "finished"
+        second.process.send_signal(signal.SIGTERM)
+        code, events = ended_with_log(second)
+        assert code == 0 and "answer taken over" in [one["event"] for one in events]
+
+
+def data_of_last(raw: list[bytes]) -> Any:
+    """The data of the event that closes a stream."""
+    last = b"".join(raw).decode().rstrip().split("\n\n")[-1]
+    assert last.startswith("event: close")
+    return json.loads(last.partition("data:")[2])
+
+
+def ended_with_log(server: Server) -> tuple[int, list[dict[str, Any]]]:
+    code, _, said = server.ended()
+    return code, [json.loads(line) for line in said.splitlines()]
+
+
+def test_a_second_signal_ends_all_workers_at_once(tmp_path: Path) -> None:
+    with together(tmp_path) as server, half_a_request(server):
+        log = records(server)
+        server.process.send_signal(signal.SIGTERM)
+        assert next(one for one in log if one["event"] == "stopping")
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(10) == 0
+        assert [one["event"] for one in log][-1] == "stopped"
+
+
+def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
+    with together(tmp_path) as server:
+        workers = children(server.process.pid)
+        assert server.http.get("/health").status_code == 200
+        server.process.kill()
+        # Standard error is open in each worker: this is over when the last one has ended.
+        stopping = {one["pid"] for one in records(server) if one["event"] == "stopping"}
+        assert stopping and stopping <= workers  # one that has just begun ends without a word
 
 
 def test_a_conversation_in_redis_outlives_the_server(redis_server: RedisServer) -> None:

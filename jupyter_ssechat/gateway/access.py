@@ -58,14 +58,11 @@ class Access:
         secret: Callable[[], Awaitable[str]] | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        if token and not sendable_in_header(token):
-            raise BadInput(
-                "the token cannot stand in a header; expected ASCII letters, digits and signs, no blanks"
-            )
+        must_be_token(token or "")
         self.token = token or ("" if users else new_token())
         self.users = users or Users([everybody(self.token, limits)])
         self.port = 0
-        self._allowed_hosts = frozenset(map(_host, allowed_hosts))
+        self._allowed_hosts = frozenset(map(must_be_host, allowed_hosts))
         self._origins = cors.origins(origins)
         self._grants = Grants(secret or _one_secret())
         self._now = now
@@ -197,7 +194,16 @@ def _is_its_own_token(scope: Scope) -> bool:
     return scope["method"] == "GET" and _STREAM_OF_ITS_OWN.fullmatch(scope["path"]) is not None
 
 
-def _host(text: str) -> str:
+def must_be_token(text: str) -> None:
+    """BadInput, without the text, for what cannot be a token; an empty one is one to be made."""
+    if text.strip() and not sendable_in_header(text.strip()):
+        raise BadInput(
+            "the token cannot stand in a header; expected ASCII letters, digits and signs, no blanks"
+        )
+
+
+def must_be_host(text: str) -> str:
+    """The name of a host as Host headers have it; BadInput for what is none."""
     host = text.strip().lower()
     if _BARE_IPV6.fullmatch(host):
         host = f"[{host}]"

@@ -52,6 +52,18 @@ def create_app(
     return app
 
 
+def route_of(app: Starlette) -> Callable[[str], str]:
+    """What tells the template of a path; ``other`` for one that is not served."""
+    routes = [route for route in app.routes if isinstance(route, Route)]
+
+    def template(path: str) -> str:
+        return next(
+            (route.path.replace(":path", "") for route in routes if route.path_regex.match(path)), "other"
+        )
+
+    return template
+
+
 async def _greet(_: Request) -> Response:
     return envelope_response(biz_data={"name": "jupyter_ssechat gateway"})
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from .eager import at_once
 from .ending import end
+from .journal import StoreHealth
 from .owned_log import OwnedLog
 from .stores.store import Append, Outcome, Store, StoreUnavailable
 
@@ -22,8 +23,9 @@ class Appender:
     appends and not more of them, and one that is away gets the same again until it is back.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, health: StoreHealth) -> None:
         self._store = store
+        self._health = health
         self._ready: dict[OwnedLog, None] = {}
         self._task: asyncio.Task[None] | None = None
         self._next = 0.0
@@ -67,9 +69,13 @@ class Appender:
     async def _append(self, appends: Sequence[Append]) -> list[Outcome]:
         while True:
             try:
-                return await self._store.append(appends)
-            except StoreUnavailable:
+                outcomes = await self._store.append(appends)
+            except StoreUnavailable as error:
+                self._health.away("appender", error)
                 await asyncio.sleep(RETRY_SECONDS)
+            else:
+                self._health.back("appender")
+                return outcomes
 
 
 __all__ = ["Appender"]

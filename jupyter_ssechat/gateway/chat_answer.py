@@ -19,9 +19,10 @@ from ..message import Message
 from ..patches import Patch
 from ..sse import comment, encode
 from ..wire_json import dumps
+from .calls import CALL
 from .chunks import Chunks, Label, completion, not_finished
 from .conversations import Conversations
-from .event_stream import STREAM_HEADERS, left
+from .event_stream import DIRECT, STREAM_HEADERS, left
 from .metrics import StreamGuard
 from .openai_error import Fault, fault_of
 from .relay import Relay
@@ -51,6 +52,8 @@ class Outlet:
         self._scope = scope
         self._receive = receive
         self._send = send
+        self._direct: Send = scope.get(DIRECT, send)
+        self._sent = 0
         self._begun = self._ended = False
 
     async def respond(self, response: Response) -> None:
@@ -64,7 +67,13 @@ class Outlet:
         if not self._begun:
             self._begun = True
             await self._send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
-        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        self._sent += len(data)
+        await self._direct({"type": "http.response.body", "body": data, "more_body": more})
+
+    def close(self) -> None:
+        """Say how much was sent of a stream."""
+        if self._begun and (call := self._scope.get(CALL)):
+            call.streamed(self._sent)
 
     async def fail(self, fault: Fault) -> None:
         """Say what is wrong, and that nothing more comes; without effect on an answer that has ended."""
@@ -105,6 +114,7 @@ class ChatAnswer(ABC):
             for one in waiting:
                 one.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
+            outlet.close()
         if not answering.cancelled():
             answering.result()
 

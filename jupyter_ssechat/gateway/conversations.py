@@ -19,6 +19,7 @@ from .admission import Admission, Taken
 from .audience import Audience, OnDisconnect
 from .bodies import Asking, Completion, Continue, EditMessage, Regenerate, checked_images
 from .generation import Generation, LogT
+from .journal import WARNING, Field, tell
 from .log import Reader
 from .metrics import API, Metrics
 from .mirror import Mirror
@@ -297,6 +298,7 @@ class Conversations:
             [standing] = await self.store.standing([claim.key])
             user = self._users.named(session.user) or NAMELESS
             generation = self._own(claim, mirror, self.admission.keep(user, mirror.record.stream_id))
+            tell("answer taken over", WARNING, **claim.key._asdict(), fence=claim.fence)
             if standing is not None and standing.stop:
                 await generation.stop()
             elif (begun := self._continued(session, generation.log.draft)) is not None:
@@ -330,9 +332,16 @@ class Conversations:
             session,
             record,
             log,
-            guard=self.metrics.open_stream(api),
+            guard=self.metrics.open_stream(api, **_about(api, session, record)),
             clock=self._clock,
             on_end=lambda: (self._alive.discard(generation), on_end()),
         )
         self._alive.add(generation)
         return generation
+
+
+def _about(api: API, session: Session, record: Record) -> dict[str, Field]:
+    """What the journal says of a generation; the id of a plain stream is its token, and not told."""
+    if api == "plain":
+        return {}
+    return {"session_id": session.id, "message_id": record.message_id, "epoch": record.epoch}

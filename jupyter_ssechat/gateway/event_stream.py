@@ -8,6 +8,7 @@ from time import monotonic
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .calls import CALL
 from .eager import at_once
 from .log import KEEP_ALIVE, Reader
 
@@ -45,6 +46,7 @@ class EventStream:
         self._reader = reader
         self._keep_alive = keep_alive
         self._waiting: asyncio.Task[None] | None = None
+        self._sent = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send frames until the stream ends or the connection is lost."""
@@ -58,6 +60,8 @@ class EventStream:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if call := scope.get(CALL):
+                call.streamed(self._sent)
 
     async def _answer(self, send: Send, direct: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
@@ -80,6 +84,7 @@ class EventStream:
 
     def _send_piece(self, piece: bytes) -> None:
         self._sent_at = monotonic()
+        self._sent += len(piece)
         try:
             rest = at_once(self._send({"type": "http.response.body", "body": piece, "more_body": True}))
         except Exception as error:  # this connection's own: the log goes on telling the others

@@ -128,6 +128,7 @@ class Generation(Generic[LogT]):
     async def let_go(self) -> None:
         """End without a word about the answer, which somebody else has now."""
         if not self._ended:
+            self._guard.end("handed_over")
             self._close()
         await self.cancel()
 

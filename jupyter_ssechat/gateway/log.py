@@ -10,13 +10,14 @@ by the slowest reader's lag, and a reader that lags too far is detached (it can 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 from ..patches import Document, Patch, PatchEncoder, snapshot_data
 from ..sse import comment, encode
 from ..wire_json import dumps
 from .audience import Audience
+from .journal import WARNING, Field, tell
 
 KEEP_ALIVE = comment("keep-alive")
 MAX_LAG_BYTES = 8 * 2**20
@@ -73,7 +74,12 @@ class Reader:
 
 
 class StreamLog:
-    """The frames of one generation, numbered ``<epoch>-<seq>``, and its readers; lives on one event loop."""
+    """The frames of one generation, numbered ``<epoch>-<seq>``, and its readers; lives on one event loop.
+
+    `about` is what the journal says of it.
+    """
+
+    about: Mapping[str, Field] = {}
 
     def __init__(
         self,
@@ -166,6 +172,7 @@ class StreamLog:
             for slow in [reader for reader in self._readers if reader.position < keep]:
                 self.detach(slow)
                 slow.on_more()
+                tell("reader too slow", WARNING, **self.about, epoch=self.epoch)
             self._drop_until(keep)
 
     def _drop_until(self, position: int) -> None:

@@ -1,14 +1,18 @@
-"""What happens → figures for Prometheus: the one door to prometheus_client.
+"""What happens → figures for Prometheus, and a line in the journal where an answer ends: the one door to
+prometheus_client.
 
 A stream is one generation of an answer; a reader is one connection that it is sent to. A stream is counted
 where it is produced, once for each token, however many readers it has. Labels come from short lists of our own:
-what a stranger names an error must not become a time series.
+what a stranger names an error must not become a time series, nor stand in a log.
+
+Several processes count together where `metrics_folder.shared_folder` was opened before this file is imported.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Literal, get_args
 
 from prometheus_client import (
@@ -19,11 +23,16 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
+from prometheus_client.multiprocess import (
+    MultiProcessCollector,
+    mark_process_dead,  # pyright: ignore[reportUnknownVariableType]
+)
 
 from ..patches import Patch
+from .journal import INFO, WARNING, Field, tell
 
 API = Literal["patches", "chat", "plain"]
-Outcome = Literal["ok", "cancelled", "failed", "timed_out"]
+Outcome = Literal["ok", "cancelled", "failed", "timed_out", "handed_over"]
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 OTHER = "other"
@@ -66,12 +75,13 @@ ERRORS = frozenset(
 
 
 class Metrics:
-    """The figures of one gateway; safe from any thread. `clock` gives seconds."""
+    """The figures of one gateway, or of all that share `folder`; safe from any thread. `clock` gives seconds."""
 
     content_type = CONTENT_TYPE_LATEST
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, folder: Path | None = None) -> None:
         self.clock = clock
+        self._folder = folder
         self._registry = CollectorRegistry()
         self.running = self._gauge("streams_running", "Answers being generated.", "api")
         self.streams = self._counter("streams", "Answers that have ended, by how.", "api", "outcome")
@@ -94,9 +104,9 @@ class Metrics:
     def __repr__(self) -> str:
         return "Metrics()"
 
-    def open_stream(self, api: API) -> StreamGuard:
-        """Count a stream that begins now."""
-        return StreamGuard(self, api)
+    def open_stream(self, api: API, **about: Field) -> StreamGuard:
+        """Count a stream that begins now; its end is told with what it is `about`."""
+        return StreamGuard(self, api, about)
 
     def reader(self, api: API) -> ReaderGuard:
         """Count a reader that is connected from now on."""
@@ -112,10 +122,14 @@ class Metrics:
 
     def text(self) -> bytes:
         """All figures in the text format of Prometheus, of `content_type`."""
-        return generate_latest(self._registry)
+        if self._folder is None:
+            return generate_latest(self._registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together, str(self._folder))
+        return generate_latest(together)
 
     def _gauge(self, name: str, about: str, *labels: str) -> Gauge:
-        return Gauge(f"ssechat_{name}", about, labels, registry=self._registry)
+        return Gauge(f"ssechat_{name}", about, labels, registry=self._registry, multiprocess_mode="livesum")
 
     def _counter(self, name: str, about: str, *labels: str) -> Counter:
         return Counter(f"ssechat_{name}", about, labels, registry=self._registry)
@@ -131,12 +145,15 @@ class Metrics:
 class StreamGuard:
     """One stream, from its making to its `end`; as a context manager, left without an end, it was cancelled."""
 
-    def __init__(self, metrics: Metrics, api: API) -> None:
+    def __init__(self, metrics: Metrics, api: API, about: dict[str, Field]) -> None:
         self._metrics = metrics
         self._api: API = api
-        self._tokens = metrics.tokens.labels(api)
+        self._about = about
+        self._counter = metrics.tokens.labels(api)
         self._began = metrics.clock()
-        self._begun = self._ended = False
+        self._tokens = 0
+        self._first_token: float | None = None
+        self._ended = False
         metrics.running.labels(api).inc()
 
     def saw(self, patches: Sequence[Patch]) -> None:
@@ -144,10 +161,11 @@ class StreamGuard:
         tokens = sum(_appends_text(patch) for patch in patches)
         if not tokens:
             return
-        if not self._begun:
-            self._begun = True
-            self._metrics.first_token.labels(self._api).observe(self._metrics.clock() - self._began)
-        self._tokens.inc(tokens)
+        if self._first_token is None:
+            self._first_token = self._seconds()
+            self._metrics.first_token.labels(self._api).observe(self._first_token)
+        self._tokens += tokens
+        self._counter.inc(tokens)
 
     def end(self, outcome: Outcome, error_type: str = "") -> None:
         """Say how the stream ended; only the first word counts."""
@@ -159,7 +177,25 @@ class StreamGuard:
         if outcome == "timed_out":
             error_type = error_type or "timeout"
         if error_type or outcome == "failed":
-            self._metrics.errors.labels(error_type if error_type in ERRORS else OTHER).inc()
+            error_type = error_type if error_type in ERRORS else OTHER
+            self._metrics.errors.labels(error_type).inc()
+        self._tell(outcome, error_type)
+
+    def _tell(self, outcome: Outcome, error_type: str) -> None:
+        tell(
+            "answer ended",
+            WARNING if error_type else INFO,
+            api=self._api,
+            **self._about,
+            outcome=outcome,
+            error=error_type or None,
+            tokens=self._tokens,
+            seconds=round(self._seconds(), 3),
+            first_token=None if self._first_token is None else round(self._first_token, 3),
+        )
+
+    def _seconds(self) -> float:
+        return self._metrics.clock() - self._began
 
     def __enter__(self) -> StreamGuard:
         return self
@@ -194,6 +230,11 @@ class ReaderGuard:
 
     def __exit__(self, *exc: object) -> None:
         self.lose()
+
+
+def forget_process(pid: int, folder: Path) -> None:
+    """Count no more as running what a dead process ran; what it has counted stays."""
+    mark_process_dead(pid, str(folder))
 
 
 def _appends_text(patch: Patch) -> bool:

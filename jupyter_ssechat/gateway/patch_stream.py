@@ -22,6 +22,7 @@ class PatchStream(StreamLog):
         self.stream_id = record.stream_id or str(uuid.uuid4())
         self._session = session
         self._record = record
+        self.about = {"session_id": session.id, "message_id": record.message_id}
         ready = {
             "stream_id": self.stream_id,
             "request_message_id": record.parent_id,

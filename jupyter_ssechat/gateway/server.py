@@ -11,16 +11,17 @@ import threading
 import time
 from collections.abc import Generator
 from types import TracebackType
-from typing import Any
 
 import uvicorn
 
 from ..errors import BadInput, ConnectionFailed
 from ..upstream import Demo, Upstream
 from .access import Access
-from .app import create_app
+from .app import create_app, route_of
+from .calls import Calls
 from .conversations import Conversations
 from .event_stream import Direct
+from .journal import tell
 from .metrics import Metrics
 from .settings import Settings
 from .stores.memory import MemoryStore
@@ -50,6 +51,7 @@ class _Server(uvicorn.Server):
         self.listening.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        tell("stopping", answers=self._conversations.running)
         for server in self.servers:  # nobody new while the answers end
             server.close()
         await self._conversations.aclose()
@@ -58,27 +60,6 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
-
-
-class _Calls:
-    """The app for uvicorn: a call that it cancels as it goes has told its caller why, and is no error to log.
-
-    `open` is how many are being answered, `last` when the last one ended (monotonic seconds).
-    """
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-        self.open = 0
-        self.last = time.monotonic()
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self.open += 1
-        try:
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._app(scope, receive, send)
-        finally:
-            self.open -= 1
-            self.last = time.monotonic()
 
 
 class Gateway:
@@ -105,6 +86,7 @@ class Gateway:
         settings: Settings | None = None,
         store: Store | None = None,
         listening: socket.socket | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         settings = settings or Settings()
         store = store or MemoryStore()
@@ -116,7 +98,7 @@ class Gateway:
             origins=cors,
             secret=store.secret,
         )
-        self.metrics = Metrics()
+        self.metrics = metrics or Metrics()
         self._conversations = Conversations(
             upstream or Demo(),
             store=store,
@@ -128,7 +110,7 @@ class Gateway:
         self.access.port = self._socket.getsockname()[1]
         self.url = f"http://{reachable(host)}:{self.access.port}"
         app = create_app(self._conversations, self.access, self.metrics, settings)
-        self._calls = _Calls(app)
+        self._calls = Calls(app, route_of(app))
         config = uvicorn.Config(
             Direct(self._calls),
             log_config=None,

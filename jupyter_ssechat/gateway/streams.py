@@ -12,6 +12,7 @@ from ..message import stopped
 from .appender import Appender
 from .ending import end
 from .generation import Generation
+from .journal import StoreHealth
 from .mirror import Mirror
 from .owned_log import DirectLog, OwnedLog
 from .sessions import Record
@@ -47,7 +48,8 @@ class Streams:
         self._period = lease
         self._take_over = take_over
         self._sleep = sleep
-        self._appender = Appender(store)
+        self._health = StoreHealth()
+        self._appender = Appender(store, self._health)
         self._mirrors: dict[Key, Mirror] = {}
         self._owned: dict[Key, Generation[OwnedLog]] = {}
         self._stopping: set[Key] = set()
@@ -141,9 +143,11 @@ class Streams:
                     mirror = self._mirrors.get(key)
                     if mirror and key not in self._owned and not mirror.take(entries):
                         await self._reload(mirror)
-            except StoreUnavailable:
+            except StoreUnavailable as error:
+                self._health.away("watch", error)
                 await asyncio.sleep(RETRY_SECONDS)
             else:
+                self._health.back("watch")
                 self._stop(news.stops)
             self._drop_ended()
 
@@ -190,12 +194,15 @@ class Streams:
             await self._sleep(max(self._period * LOOKED, since_trouble))
             since_trouble = 0.0
             try:
-                for key in await self.store.expired():
+                expired = await self.store.expired()
+                self._health.back("watch")
+                for key in expired:
                     if key not in self._owned and (
                         claim := await self.store.seize(key, self.owner, self.lease)
                     ):
                         self._spawn(self._take_over(claim))
-            except StoreUnavailable:
+            except StoreUnavailable as error:
+                self._health.away("watch", error)
                 since_trouble = self._period  # give those who are alive time to say so
 
     async def _reload(self, mirror: Mirror) -> None:

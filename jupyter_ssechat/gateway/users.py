@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import secrets
 import time
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import BadInput
+from ..toml_file import read_toml
 from ..transport import sendable_in_header
 from ..wire_json import as_object
 from .limits import Limits, limits_of
@@ -136,14 +135,9 @@ class UsersFile:
         return found.st_mtime_ns, found.st_size, found.st_ino
 
     def _read(self) -> Users:
+        content, private = read_toml(self._path)
         try:
-            content = tomllib.loads(self._path.read_text("utf-8"))
-            private = not self._path.stat().st_mode & 0o077
-        except (OSError, ValueError) as error:
-            said = getattr(error, "strerror", None) or error
-            raise BadInput(f"{self._path} cannot be read as users: {said}") from None
-        try:
-            return Users([*self._others, *users_in(content, self._each, private=private or os.name == "nt")])
+            return Users([*self._others, *users_in(content, self._each, private=private)])
         except BadInput as error:
             raise BadInput(f"{self._path}: {error}") from None
 
@@ -166,7 +160,7 @@ def users_in(content: Mapping[str, Any], each: Limits, *, private: bool) -> list
 
 def _user(name: str, fields: dict[str, Any], each: Limits, *, private: bool) -> User:
     where = f"[users.{name}]"
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise BadInput(f"{where} is no name of a user; expected letters, digits and . _ @ + -")
     if unknown := sorted(fields.keys() - set(_KEYS)):
         raise BadInput(f"{where} has an unknown {unknown[0]!r}; expected {', '.join(_KEYS)}")
@@ -197,6 +191,11 @@ def _digest(where: str, fields: dict[str, Any], *, private: bool) -> str:
             f"{where} has a token that others can read; expected token_sha256, or a file of mode 600"
         )
     return digest_of(token)
+
+
+def is_name(text: str) -> bool:
+    """Whether a user can have this name."""
+    return _NAME.fullmatch(text) is not None
 
 
 def new_token() -> str:
