@@ -10,6 +10,7 @@ import socket
 import sys
 from pathlib import Path
 
+from .redis_nodes import RedisNodes
 from .redis_server import RedisServer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -105,7 +106,7 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 class Cluster:
     """Two workers on `store`, which may be in a Redis of their own, and their door."""
 
-    def __init__(self, store: str, redis: RedisServer | None = None) -> None:
+    def __init__(self, store: str, redis: RedisServer | RedisNodes | None = None) -> None:
         self._store = store
         self._redis = redis
         self.door = Door()

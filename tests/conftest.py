@@ -15,6 +15,7 @@ import pytest
 
 from .jupyter_lab import Lab, LabServer, chromium, write_settings
 from .kernels import KINDS, Kernel, write_kernelspecs
+from .redis_nodes import RedisNodes
 from .redis_server import RedisServer, redis_executable
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 # What is real in a test, and shares two cores with another test.
-_PROCESSES = {"browser", "hub", "kernel", "lab", "lab_server", "redis_server", "site"}
+_PROCESSES = {"browser", "hub", "kernel", "lab", "lab_server", "redis_nodes", "redis_server", "site"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -111,6 +112,14 @@ def redis_server() -> Iterator[RedisServer]:
     server = RedisServer(redis_executable(), Path(tempfile.mkdtemp(prefix="ssechat-redis-")))
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def redis_nodes() -> Iterator[RedisNodes]:
+    """One Redis Cluster of three for all tests of a process; who kills one of its servers starts another cluster."""
+    nodes = RedisNodes(redis_executable(), Path(tempfile.mkdtemp(prefix="ssechat-nodes-")))
+    yield nodes
+    nodes.close()
 
 
 @pytest.fixture(scope="session")

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 START_SECONDS = 20.0
+PASSWORD = "of-the/store?#%"
+_DOCS = Path(__file__).resolve().parent.parent / "docs" / "stores.md"
+
+
+def restricted_user() -> list[str]:
+    """The words of the user that the docs give to a store."""
+    [line] = re.findall(r"^ACL SETUSER (.+)$", _DOCS.read_text(), re.M)
+    return ["--user", *line.replace("PASSWORD", PASSWORD).split()]
+
+
+def as_restricted(url: str) -> str:
+    """An address, with the name and the password of that user."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://ssechat:{quote(PASSWORD, safe='')}@{rest}"
 
 
 class RedisServer:
@@ -37,7 +53,8 @@ class RedisServer:
             "logfile": str(self._folder / "redis.log"),
         }
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
-        self.process = subprocess.Popen([self._executable, *words], stdout=subprocess.DEVNULL)
+        command = [self._executable, *words, *restricted_user()]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         until = time.monotonic() + START_SECONDS
         while not self._answers():
             assert time.monotonic() < until and self.process.poll() is None, self.log()

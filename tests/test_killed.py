@@ -17,6 +17,7 @@ from jupyter_ssechat.client import GatewayClient, Patched, Ready, Reconnecting
 from jupyter_ssechat.message import Message
 
 from .cluster import TOKEN, Cluster
+from .redis_nodes import RedisNodes
 from .redis_server import RedisServer, redis_executable
 from .whole_answer import PROMPT, Comparison
 
@@ -69,7 +70,9 @@ async def answer(cluster: Cluster, counts: Counter[str], begun: asyncio.Event) -
         await second.client.aclose()
 
 
-async def killed(store: str, redis: RedisServer | None, part: str, times: int, seed: int) -> Counter[str]:
+async def killed(
+    store: str, redis: RedisServer | RedisNodes | None, part: str, times: int, seed: int
+) -> Counter[str]:
     """Kill a part again and again, each time in the middle of several answers."""
     chance, counts = random.Random(f"{seed} {part}"), Counter[str]()
     async with Cluster(store, redis) as cluster:

@@ -120,6 +120,7 @@ FLOORS = [
     "gateway.stores.redis_scripts",
     "gateway.stores.redis_rows",
     "gateway.stores.redis_calls",
+    "gateway.stores.redis_cluster",
     "gateway.stores.redis_pools",
     "gateway.stores.redis",
     "gateway.stores.opening",

@@ -33,7 +33,8 @@ from jupyter_ssechat.gateway.stores.store import (
 )
 from jupyter_ssechat.patches import Patch
 
-from .redis_server import RedisServer, redis_executable
+from .redis_nodes import RedisNodes
+from .redis_server import RedisServer, as_restricted, redis_executable
 
 LEASE = 10.0
 ODD = 'a\u2028\U0001f389\x00"\\ 一'
@@ -114,7 +115,7 @@ def verdicts(outcomes: Any) -> list[str]:
     return [outcome.verdict for outcome in outcomes]
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
+@pytest.fixture(params=["memory", "sqlite", "redis", "cluster"])
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Test], None]:
     """Runs a test with a store of each kind."""
     clock = Clock()
@@ -123,8 +124,9 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Test], Non
     elif request.param == "sqlite":
         opened = lambda: SQLiteStore(tmp_path / "store.db", clock=clock, keep=3600)  # noqa: E731
     else:
-        server: RedisServer = request.getfixturevalue("redis_server")
-        opened = lambda: RedisStore(server.url, clock=clock)  # noqa: E731
+        fixture = {"redis": "redis_server", "cluster": "redis_nodes"}[request.param]
+        server: RedisServer | RedisNodes = request.getfixturevalue(fixture)
+        opened = lambda: RedisStore(as_restricted(server.url), clock=clock)  # noqa: E731
 
     def run(test: Test) -> None:
         async def whole() -> None:
@@ -338,6 +340,24 @@ def test_a_document_takes_the_place_of_old_entries(case: Run) -> None:
         news = await case.another().news("w2", {claim.key: Position(1, 1)}, [])
         kept = [entry.position.seq for entry in news.entries[claim.key]]
         assert kept[-1] == 201 and 1 < kept[0] < 200 and len(kept) < 100
+
+    case(test)
+
+
+def test_the_entries_before_a_document_are_kept_for_a_while_whoever_wrote_them(case: Run) -> None:
+    async def test(case: Case) -> None:
+        claim = await case.generation()
+        await case.store.append([appended(claim, seq, "x") for seq in range(1, 101)])
+        case.clock.now += LEASE + 1
+        newer = await case.another().seize(claim.key, "w2", LEASE)
+        assert newer is not None
+        whole = {"response": {"content": "x" * 101}}
+        await case.store.append([appended(newer, 101, "x", document=whole)])
+        news = await case.another().news("w3", {claim.key: Position(1, 90)}, [])
+        assert [entry.position for entry in news.entries[claim.key]] == [
+            *(Position(1, seq) for seq in range(91, 101)),
+            Position(2, 101),
+        ]
 
     case(test)
 

@@ -148,15 +148,17 @@ Test = Callable[[Workers], Awaitable[None]]
 Run = Callable[[Test], None]
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
+@pytest.fixture(params=["memory", "sqlite", "redis", "cluster"])
 def workers(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
     """Runs a test with workers on a store of each kind."""
     kind = request.param
-    url = request.getfixturevalue("redis_server").url if kind == "redis" else ""
+    fixture = {"redis": "redis_server", "cluster": "redis_nodes"}.get(kind)
+    url = request.getfixturevalue(fixture).url if fixture else ""
     opened: dict[str, Callable[[], Store]] = {
         "memory": lambda: MemoryStore(shared=True),
         "sqlite": lambda: SQLiteStore(tmp_path / "store.db"),
         "redis": lambda: RedisStore(url),
+        "cluster": lambda: RedisStore(url),
     }
 
     def run(test: Test) -> None:

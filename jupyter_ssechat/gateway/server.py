@@ -25,7 +25,7 @@ from .journal import tell
 from .metrics import Metrics
 from .settings import Settings
 from .stores.memory import MemoryStore
-from .stores.opening import store_at
+from .stores.opening import public, store_at
 from .stores.store import Store
 from .users import Directory
 
@@ -213,7 +213,8 @@ class _Embedded:
                 self._store = kept
             elif store not in (None, self._store):
                 raise BadInput(
-                    f"this process has a gateway whose store is {self._store}; close it first, or restart the kernel"
+                    f"this process has a gateway whose store is {public(self._store)}; "
+                    "close it first, or restart the kernel"
                 )
             return self._gateway
 

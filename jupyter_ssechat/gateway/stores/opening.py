@@ -1,4 +1,4 @@
-"""The address of a store → the store: ``memory``, ``sqlite:PATH``, ``redis://…``."""
+"""The address of a store → the store: ``memory``, ``sqlite:PATH``, ``redis://…``, ``redis+cluster://…``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from .memory import MemoryStore
 from .sqlite import SQLiteStore
 from .store import Store
 
-REDIS = ("redis://", "rediss://", "unix://")
-EXPECTED = "expected memory, sqlite:PATH or redis://HOST[:PORT][/DB]"
+REDIS = ("redis://", "rediss://", "unix://", "redis+cluster://", "rediss+cluster://")
+EXPECTED = "expected memory, sqlite:PATH or redis://HOST[:PORT][/DB], redis+cluster://HOST[:PORT],…"
 
 
 def store_at(address: str) -> Callable[[], Store]:
@@ -22,7 +22,16 @@ def store_at(address: str) -> Callable[[], Store]:
         return lambda: SQLiteStore(path)
     if address.startswith(REDIS):
         return _redis(address)
-    raise BadInput(f"{address.partition('?')[0]!r} is not a store; {EXPECTED}")
+    raise BadInput(f"{public(address)!r} is not a store; {EXPECTED}")
+
+
+def public(address: str) -> str:
+    """An address without its user, password and options."""
+    if address.startswith("sqlite:"):
+        return address
+    kind, mark, rest = address.partition("://") if "://" in address else ("", "", address)
+    _, at, where = rest.rpartition("@")
+    return f"{kind}{mark}{at and '…@'}{where.partition('?')[0]}"
 
 
 def _redis(url: str) -> Callable[[], Store]:
@@ -37,4 +46,4 @@ def _redis(url: str) -> Callable[[], Store]:
     return lambda: RedisStore(url)
 
 
-__all__ = ["store_at"]
+__all__ = ["public", "store_at"]

@@ -15,7 +15,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from ...wire_json import dumps
-from .redis_calls import Command, RedisCalls, script
+from .redis_calls import Command, script
+from .redis_cluster import calls_at
 from .redis_pools import RedisPools
 from .redis_rows import (
     FIELDS,
@@ -61,7 +62,7 @@ INBOX_SECONDS, INBOX_ENTRIES = 60, 1000
 
 
 class RedisStore:
-    """The Redis server at `url`. Sessions that nobody changes for `keep` seconds expire.
+    """The Redis server, or cluster, at `url`. Sessions that nobody changes for `keep` seconds expire.
 
     `clock` gives seconds, for tests; without one the server's own clock counts.
     """
@@ -72,7 +73,7 @@ class RedisStore:
     def __init__(
         self, url: str, *, clock: Callable[[], float] | None = None, keep: float = KEEP_SECONDS
     ) -> None:
-        self.calls = RedisCalls(url)
+        self.calls = calls_at(url)
         self._clock = clock
         self._keep = max(int(keep), 1)
         self.pools = RedisPools(self.calls, self._now)
@@ -107,18 +108,20 @@ class RedisStore:
     async def stored(self, user: str | None) -> int:
         """Tell how many bytes the documents of sessions are."""
         field = "all" if user is None else f"user:{user}"
-        await self._index([])
+        while await self._index([]):
+            pass
         return int(await self.calls.one("HGET", USED, field) or 0)
 
-    async def _index(self, commands: Sequence[Command], *weights: str | int) -> None:
+    async def _index(self, commands: Sequence[Command], *weights: str | int) -> int:
         """Write to the indexes, and how large sessions are: for each its id, its user, its bytes.
 
-        Some of what has expired is forgotten each time.
+        Some of what has expired is forgotten each time; returns how many sessions.
         """
         weigh = script("weigh", (SIZES, USED, UNTILS), self._now(), self._keep, *weights)
         *_, expired = await self.calls.all(*commands, weigh)
         if expired:
             await self.calls.all(*(("ZREM", sessions_name(user), one) for one, user in expired))
+        return len(expired)
 
     async def load(self, session_id: str, since: int = 0) -> Stored:
         """Give the rows that were changed after version `since`, and those that run."""
@@ -138,7 +141,7 @@ class RedisStore:
         until = await self._time() + change.lease
         running = [member(Key(head.id, row.message_id, row.epoch)) for row in change.rows if row.running]
         leases = [("ZADD", LEASES, until, one) for one in running]
-        *_, result = await self.calls.all(*leases, commit)
+        *_, result = await self.calls.in_order(leases, [commit])
         if isinstance(result, int):
             if result < 0:
                 raise missing(head.id, -1 - result)
@@ -174,7 +177,15 @@ class RedisStore:
         session, known = names_of(key.session_id)
         document = "" if append.document is None else dumps(append.document)
         ended_at = "" if append.ended_at is None else append.ended_at
-        said = (append.seq, spell(append.patches), document, ended_at, self._keep, OVERLAP)
+        said = (
+            append.seq,
+            spell(append.patches),
+            document,
+            ended_at,
+            self._keep,
+            OVERLAP,
+            append.claim.owner,
+        )
         return script("append", (session, log_name(key), known), key.message_id, key.epoch, fence, *said)
 
     async def stop(self, session_id: str, message_id: int, stream_id: str | None) -> None:

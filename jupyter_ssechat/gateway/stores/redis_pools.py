@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Iterable
 
 from ..limits import Rate
 from .pools import Place
-from .redis_calls import RedisCalls, script
+from .redis_calls import script
+from .redis_cluster import Calls
 from .redis_rows import PREFIX
 
 POOLS = f"{PREFIX}{{pools}}:"
@@ -16,7 +17,7 @@ NO_LIMIT = 10**15
 class RedisPools:
     """Pools at the server of `calls`; `now` gives seconds, or "" for the server's own clock."""
 
-    def __init__(self, calls: RedisCalls, now: Callable[[], float | str]) -> None:
+    def __init__(self, calls: Calls, now: Callable[[], float | str]) -> None:
         self._calls = calls
         self._now = now
 

@@ -18,7 +18,8 @@ end
 """
 
 CREATE = """
-redis.call('HSET', S, 'version', 0, 'title', ARGV[1], 'updated_at', ARGV[2], 'ids', '', 'user', ARGV[4], 'size', 0)
+if redis.call('HSETNX', S, 'version', 0) == 0 then return end
+redis.call('HSET', S, 'title', ARGV[1], 'updated_at', ARGV[2], 'ids', '', 'user', ARGV[4], 'size', 0)
 touch(KEYS[2], tonumber(ARGV[3]))
 """
 
@@ -69,11 +70,12 @@ return {version, is[4], tostring(size)}
 """
 
 APPEND = """
-local id, epoch, fence, seq, patches, document, ended_at, keep, overlap = unpack(ARGV)
+local id, epoch, fence, seq, patches, document, ended_at, keep, overlap, owner = unpack(ARGV)
 local m = id .. ':'
-local is = redis.call('HMGET', S, 'version', m .. 'epoch', m .. 'fence', m .. 'running', m .. 'end', m .. 'stop')
+local is = redis.call('HMGET', S, 'version', m .. 'epoch', m .. 'fence', m .. 'running', m .. 'end', m .. 'stop',
+  m .. 'owner')
 if not is[1] then return {'gone', '0'} end
-if is[2] ~= epoch or is[3] ~= fence then return {'fenced', '0'} end
+if is[2] ~= epoch or is[3] ~= fence or is[7] ~= owner then return {'fenced', '0'} end
 local function ok()
   if ended_at == '' then return {'ok', is[6]} end
   local weight = redis.call('HMGET', S, 'user', 'size')
@@ -89,8 +91,7 @@ redis.call('HSET', S, m .. 'end', position)
 if document ~= '' then
   redis.call('HINCRBY', S, 'size', #document - redis.call('HSTRLEN', S, m .. 'document'))
   redis.call('HSET', S, m .. 'document', document, m .. 'base', position)
-  local first = tonumber(seq) - tonumber(overlap)
-  if first > 0 then redis.call('XTRIM', KEYS[2], 'MINID', fence .. '-' .. first) end
+  redis.call('XTRIM', KEYS[2], 'MAXLEN', overlap)
 end
 if ended_at == '' then
   redis.call('EXPIRE', KEYS[2], 86400)
@@ -170,7 +171,7 @@ local function weigh(session, user, size)
 end
 for at = 3, #ARGV, 3 do weigh(ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])) end
 local gone = {}
-for _, session in ipairs(redis.call('ZRANGEBYSCORE', untils, '-inf', now(given), 'LIMIT', 0, 10)) do
+for _, session in ipairs(redis.call('ZRANGEBYSCORE', untils, '-inf', now(given), 'LIMIT', 0, 100)) do
   local of = string.match(redis.call('HGET', S, session) or '', '^%d+/(.*)$') or ''
   weigh(session, of, -1)
   gone[#gone + 1] = {session, of}
