@@ -27,6 +27,12 @@ class Process:
         there.close()
         self.opened = self._answer()
 
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        assert self._process.pid is not None
+        return self._process.pid
+
     def ask(self, command: str) -> Any:
         """Run one of its commands there and wait for what it gives."""
         self._pipe.send(command)

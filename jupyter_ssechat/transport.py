@@ -29,6 +29,7 @@ from httpx_sse import aconnect_sse
 from .content_coding import PIECE_BYTES, ContentDecoder
 from .deadlines import Deadlines, Watch
 from .discretion import Discretion
+from .eager import within
 from .errors import (
     BadInput,
     BodyTooLarge,
@@ -174,7 +175,7 @@ class EventSource:
         `watch` is told of tokens by the caller; without one every chunk counts as one. Raises TimedOut when a
         deadline is missed, ConnectionFailed when the body breaks, BodyTooLarge above `limit` bytes.
         """
-        told = watch or self.watch
+        told, now = watch or self.watch, asyncio.get_running_loop().time
         async with aclosing(self._body(limit)) as body:
             while True:
                 if (
@@ -182,8 +183,7 @@ class EventSource:
                 ):  # to be deleted with upstream.py, which passes such a function
                     told.finishing()
                 try:
-                    async with asyncio.timeout_at(told.due()):
-                        chunk = await anext(body)
+                    chunk = await within(anext(body), told.due)
                 except StopAsyncIteration:
                     return
                 except TimeoutError:
@@ -193,9 +193,9 @@ class EventSource:
                 told.heard()
                 if watch is None:
                     told.token()
-                passed_on = _now()
+                passed_on = now()
                 yield chunk
-                told.excuse(_now() - passed_on)
+                told.excuse(now() - passed_on)
 
     async def _body(self, limit: int) -> AsyncGenerator[bytes]:
         room = limit
@@ -316,7 +316,7 @@ class Transport:
         headers: Mapping[str, str] | None,
         deadlines: Deadlines | None,
     ) -> AsyncGenerator[EventSource]:
-        watch = Watch(deadlines or self._deadlines, _now)
+        watch = Watch(deadlines or self._deadlines, asyncio.get_running_loop().time)
         discretion = Discretion(*_secrets({**self._headers, **(headers or {})}))
         async with AsyncExitStack() as stack:
             with _as_our_own(url, discretion):
@@ -459,10 +459,6 @@ def _secrets(headers: Mapping[str, str]) -> list[str]:
     """What stands in our headers that hold a key, with and without a word such as Bearer."""
     keys = [value for name, value in headers.items() if name.lower() not in _PUBLIC]
     return [part for value in keys for part in (value, value.rpartition(" ")[2])]
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _is_this_machine(host: str) -> bool:

@@ -72,6 +72,7 @@ PURE = [
 
 FLOORS = [
     *PURE,
+    "eager",
     "offline.sitecustomize",
     "dialects.third_party",
     "prose",
@@ -127,11 +128,11 @@ FLOORS = [
     "gateway.sessions",
     "gateway.patch_stream",
     "gateway.event_log",
+    "gateway.time_slice",
     "gateway.generation",
     "gateway.mirror",
     "gateway.owned_log",
     "gateway.calls",
-    "gateway.eager",
     "gateway.ending",
     "gateway.admission",
     "gateway.appender",

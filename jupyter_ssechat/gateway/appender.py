@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from .eager import at_once
+from ..eager import at_once
 from .ending import end
 from .journal import StoreHealth
 from .owned_log import OwnedLog

@@ -45,6 +45,7 @@ from .stored_sessions import StoredSessions
 from .stores.memory import MemoryStore
 from .stores.store import START, Claim, Key, Store, StoreUnavailable
 from .streams import Streams
+from .time_slice import TimeSlice
 from .users import NAMELESS, Directory, User, Users
 
 STOP_LOOKS, STOP_LOOK_SECONDS = 100, 0.02
@@ -89,6 +90,7 @@ class Conversations:
         self._assigned: dict[str, Upstream] = {}
         self._clock = clock
         self._alive: set[Generation[Any]] = set()
+        self._turn = TimeSlice()
         self.closing = asyncio.Event()
 
     @property
@@ -334,6 +336,7 @@ class Conversations:
             log,
             guard=self.metrics.open_stream(api, **_about(api, session, record)),
             clock=self._clock,
+            turn=self._turn,
             on_end=lambda: (self._alive.discard(generation), on_end()),
         )
         self._alive.add(generation)

@@ -8,8 +8,8 @@ from time import monotonic
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ..eager import at_once
 from .calls import CALL
-from .eager import at_once
 from .log import KEEP_ALIVE, Reader
 
 STREAM_HEADERS = [

@@ -15,6 +15,7 @@ from ..upstream import CONTENT, THINKING, Recorded, Take, Upstream
 from .audience import GO_ON, Audience, OnDisconnect
 from .metrics import Outcome, StreamGuard
 from .sessions import Record, Session
+from .time_slice import TimeSlice
 
 ELAPSED = "response/thinking_elapsed_secs"
 NOTICE = "response/notice"
@@ -75,7 +76,10 @@ LogT = TypeVar("LogT", bound=Log)
 
 
 class Generation(Generic[LogT]):
-    """One run of an upstream into one answer; stop is idempotent and final, whoever asks and whenever."""
+    """One run of an upstream into one answer; stop is idempotent and final, whoever asks and whenever.
+
+    All that run on one loop share the time of its `turn`.
+    """
 
     def __init__(
         self,
@@ -85,9 +89,11 @@ class Generation(Generic[LogT]):
         *,
         guard: StreamGuard,
         clock: Callable[[], float],
+        turn: TimeSlice | None = None,
         on_end: Callable[[], object] = lambda: None,
     ) -> None:
         self.log: LogT = log
+        self._turn = turn or TimeSlice()
         self._session = session
         self._record = record
         self._guard = guard
@@ -165,6 +171,7 @@ class Generation(Generic[LogT]):
                 if self.log.closed:
                     return
                 await self.log.room()
+                await self._turn.share()
 
     def _begun(self) -> bool:
         message = self._record.message
