@@ -32,7 +32,7 @@ WATCH = """(() => {
     const shown = outputs.map((one) => numbers(one.innerText));
     const most = Math.max(0, ...shown.map((one) => one.length));
     const retired = !area.querySelector(".ssechat-root");
-    if (most === 0 && retired) watch.between += 1;
+    if (most === 0 && retired) watch.between += watch.most > 0;
     else if (most < watch.most) watch.wrong.push(`${most} words after ${watch.most}`);
     watch.wrong.push(...shown.filter((one) => !one.every((each, at) => each === at)).map(String));
     watch.frames += 1;
