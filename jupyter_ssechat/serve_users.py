@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
 
 def limits_from(args: argparse.Namespace) -> tuple[Limits, Limits]:
-    """What each user may take, and all together."""
+    """What each user may take, and all together; BadInput for what is no limit."""
     from .gateway.limits import parse_limits
 
-    return parse_limits(args.limit_user), parse_limits(args.limit_all)
+    each, in_all = parse_limits(args.limit_user), parse_limits(args.limit_all)
+    if in_all.request is not None:
+        raise BadInput("--limit-all request is of no use; expected --limit-user request=SIZE, for one call")
+    return each, in_all
 
 
 def users_of(args: argparse.Namespace, token: str | None) -> UsersFile | None:

@@ -103,6 +103,7 @@ def test_without_a_token_for_everybody_none_is_printed(tmp_path: Path) -> None:
     [
         (["--users", "nowhere.toml"], "nowhere.toml cannot be read: No such file or directory"),
         (["--limit-user", "streams=none", "rate=5"], "rate=5 is not a rate; expected one such as 120/min"),
+        (["--limit-all", "request=1MB"], "expected --limit-user request=SIZE"),
         (["--limit-all", "tokens=3"], "'tokens' is no limit; expected streams=N"),
     ],
 )
