@@ -59,7 +59,7 @@ class Streams:
     def begin(self) -> None:
         """Begin to watch the store, if others use it too."""
         if self.store.shared and not self._loops:
-            loops = (self._listen, self._hold, self._look)
+            loops = (self._listen, self._hold, self._visit, self._look)
             self._loops = [asyncio.create_task(_again_and_again(each)) for each in loops]
 
     # ---- what is here ----
@@ -152,13 +152,18 @@ class Streams:
             self._drop_ended()
 
     async def _hold(self) -> None:
+        """Renew what is owned; nothing else is in its way, for a lease that runs out costs an answer."""
         while True:
             await self._sleep(self._period * RENEWED)
-            try:
+            with contextlib.suppress(StoreUnavailable):
                 await self._renew()
+
+    async def _visit(self) -> None:
+        """Say where there are readers, and see whether what they read still goes on."""
+        while True:
+            await self._sleep(self._period * RENEWED)
+            with contextlib.suppress(StoreUnavailable):
                 await self._attend([one.key for one in self._followed()])
-            except StoreUnavailable:
-                continue
             self._drop_ended()
 
     async def _renew(self) -> None:
