@@ -1,4 +1,4 @@
-"""Workers as processes on one Redis, behind one address, for tests that kill: each part dies and is born again."""
+"""Workers as processes on one store, behind one address, for tests that kill: each part dies and is born again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from .redis_nodes import RedisNodes
@@ -26,9 +27,9 @@ def free_port() -> int:
 class Worker:
     """One ``serve`` at a port of its own."""
 
-    def __init__(self, redis_url: str, door: int, *more: str) -> None:
+    def __init__(self, store: str, door: int, *more: str) -> None:
         self.port = free_port()
-        options = f"--port {self.port} --store {redis_url} --lease {LEASE:g} --pace {PACE:g} --keep-alive 1"
+        options = f"--port {self.port} --store {store} --lease {LEASE:g} --pace {PACE:g} --keep-alive 1"
         options += f" --token {TOKEN} --allowed-host 127.0.0.1:{door}"
         self._command = [sys.executable, "-m", "jupyter_ssechat", "serve", *options.split(), *more]
 
@@ -104,16 +105,19 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 class Cluster:
-    """Two workers, their Redis and their door."""
+    """Two workers on `store`, which may be in a Redis of their own, and their door."""
 
-    def __init__(self, redis: RedisServer | RedisNodes, *options: str) -> None:
-        self.redis = redis
+    def __init__(
+        self, store: str, redis: RedisServer | RedisNodes | None = None, *, options: Sequence[str] = ()
+    ) -> None:
+        self._store = store
+        self._redis = redis
         self._options = options
         self.door = Door()
 
     async def __aenter__(self) -> Cluster:
         self.port = await self.door.open()
-        self.door.workers = [Worker(self.redis.url, self.port, *self._options) for _ in range(2)]
+        self.door.workers = [Worker(self._store, self.port, *self._options) for _ in range(2)]
         await asyncio.gather(*(worker.start() for worker in self.door.workers))
         return self
 
@@ -135,7 +139,8 @@ class Cluster:
                 await self.door.workers[1].kill()
                 await self.door.workers[1].start()
             case "redis":
-                self.redis.kill()
-                await asyncio.to_thread(self.redis.start)
+                assert self._redis is not None
+                self._redis.kill()
+                await asyncio.to_thread(self._redis.start)
             case _:
                 self.door.cut()

@@ -9,6 +9,7 @@ import json
 import os
 import queue
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -46,7 +47,7 @@ def write_kernelspecs(data_dir: Path) -> None:
             "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
             "display_name": f"ipykernel {kind}",
             "language": "python",
-            "env": {"PYTHONPATH": str(provide(kind))},
+            "env": {"PYTHONPATH": os.pathsep.join([str(provide(kind)), str(ROOT)])},
         }
         folder = data_dir / "kernels" / kernel_name(kind)
         folder.mkdir(parents=True, exist_ok=True)
@@ -313,6 +314,11 @@ class Kernel:
     def log(self) -> str:
         """What the kernel's process has written to its own stdout and stderr."""
         return self.log_path.read_text(errors="replace")
+
+    def kill(self) -> None:
+        """End its process as a crash would, without the interrupt that comes before a shutdown."""
+        self._manager.signal_kernel(signal.SIGKILL)
+        self.close()
 
     def close(self) -> None:
         """End the kernel."""

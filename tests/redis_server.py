@@ -37,6 +37,7 @@ class RedisServer:
     def __init__(self, executable: str, folder: Path) -> None:
         self._executable = executable
         self._folder = folder
+        folder.mkdir(exist_ok=True)
         self._socket = folder / "redis.sock"
         self.url = f"unix://{self._socket}"
         self.start()

@@ -279,7 +279,7 @@ def test_a_page_hears_all_of_an_answer_whose_worker_is_killed(
             waiting = partial(page.wait_for_function, condition, timeout=60_000)
             await asyncio.to_thread(lambda: browser.do(waiting()))
 
-        async with Cluster(redis_server, "--cors", origin) as cluster:
+        async with Cluster(redis_server.url, options=("--cors", origin)) as cluster:
             await asyncio.to_thread(lambda: browser.do(page.goto(origin)))
             url = f"{cluster.url}{STREAM}?message=hello&token={TOKEN}"
             await asyncio.to_thread(lambda: browser.do(page.evaluate("url => window.read(url)", url)))

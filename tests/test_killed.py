@@ -8,26 +8,23 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from jupyter_ssechat import demo
 from jupyter_ssechat.client import GatewayClient, Patched, Ready, Reconnecting
 from jupyter_ssechat.message import Message
 
 from .cluster import TOKEN, Cluster
 from .redis_nodes import RedisNodes
 from .redis_server import RedisServer, redis_executable
+from .whole_answer import PROMPT, Comparison
 
-PARTS = ("generator", "reader", "redis", "line")
-SECONDS = 1.5
+PARTS = [("redis", part) for part in ("generator", "reader", "redis", "line")]
+PARTS += [("sqlite", part) for part in ("generator", "reader")]
+SECONDS = 1.2
 TOGETHER = 3
-PROMPT = "hello"
-SCRIPT = list(demo.script(PROMPT, thinking=True, turn=1, system=None))
-WHOLE = {
-    kind: "".join(token.text for token in SCRIPT if token.kind == kind) for kind in ("thinking", "content")
-}
 
 
 class Follower:
@@ -38,7 +35,7 @@ class Follower:
         self.message = Message()
         self.begun = asyncio.Event()
         self._counts = counts
-        self._most = 0
+        self._comparison = Comparison()
 
     async def follow(self, call: str, body: dict[str, object]) -> None:
         """Follow to the end, over all its connections."""
@@ -47,16 +44,10 @@ class Follower:
             if isinstance(signal, Ready):
                 self.begun.set()
             elif isinstance(signal, Patched):
-                self._compare()
+                self._comparison.see(self.message.thinking, self.message.content)
         self._counts[f"ended {self.message.status}"] += 1
         assert self.message.status == "finished", self.message.to_dict()
-        assert (self.message.thinking, self.message.content) == (WHOLE["thinking"], WHOLE["content"])
-
-    def _compare(self) -> None:
-        thinking, content = self.message.thinking, self.message.content
-        assert WHOLE["thinking"].startswith(thinking) and WHOLE["content"].startswith(content)
-        assert len(thinking) + len(content) >= self._most, "text that was seen is gone"
-        self._most = len(thinking) + len(content)
+        assert self._comparison.whole, self.message.to_dict()
 
 
 async def answer(cluster: Cluster, counts: Counter[str], begun: asyncio.Event) -> None:
@@ -79,10 +70,12 @@ async def answer(cluster: Cluster, counts: Counter[str], begun: asyncio.Event) -
         await second.client.aclose()
 
 
-async def killed(redis: RedisServer | RedisNodes, part: str, times: int, seed: int) -> Counter[str]:
+async def killed(
+    store: str, redis: RedisServer | RedisNodes | None, part: str, times: int, seed: int
+) -> Counter[str]:
     """Kill a part again and again, each time in the middle of several answers."""
     chance, counts = random.Random(f"{seed} {part}"), Counter[str]()
-    async with Cluster(redis) as cluster:
+    async with Cluster(store, redis) as cluster:
         for _ in range(times):
             events = [asyncio.Event() for _ in range(TOGETHER)]
             answers: list[asyncio.Task[None]] = []
@@ -92,23 +85,37 @@ async def killed(redis: RedisServer | RedisNodes, part: str, times: int, seed: i
                 await asyncio.wait([waiting, answers[-1]], return_when=asyncio.FIRST_COMPLETED)
                 waiting.cancel()
             await asyncio.sleep(chance.uniform(0, SECONDS))
+            counts["answers in their middle"] += sum(not each.done() for each in answers)
             await cluster.lose(part)
             counts["killed"] += 1
             await asyncio.gather(*answers)
     return counts
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.fixture
+def redis_of_its_own(tmp_path: Path) -> Iterator[Callable[[], RedisServer]]:
+    """Starts a Redis that may be killed."""
+    started: list[RedisServer] = []
+
+    def start() -> RedisServer:
+        started.append(RedisServer(redis_executable(), tmp_path / "redis"))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.close()
+
+
+@pytest.mark.parametrize(("store", "part"), PARTS)
 @pytest.mark.parametrize("times", [2, pytest.param(100, marks=pytest.mark.soak)])
 def test_whatever_part_is_killed_every_reader_gets_the_whole_answer(
-    part: str, times: int, tmp_path: Path
+    store: str, part: str, times: int, tmp_path: Path, redis_of_its_own: Callable[[], RedisServer]
 ) -> None:
-    redis = RedisServer(redis_executable(), tmp_path)
-    try:
-        counts = asyncio.run(asyncio.wait_for(killed(redis, part, times, seed=6), 60 + 15 * times))
-    finally:
-        redis.close()
-    print(f"{part}: {dict(sorted(counts.items()))}")
+    redis = redis_of_its_own() if store == "redis" else None
+    address = f"sqlite:{tmp_path / 'store.db'}" if redis is None else redis.url
+    counts = asyncio.run(asyncio.wait_for(killed(address, redis, part, times, seed=6), 60 + 15 * times))
+    print(f"{store}, {part}: {dict(sorted(counts.items()))}")
     assert counts["killed"] == times
     assert counts["ended finished"] == 2 * TOGETHER * times
+    assert counts["answers in their middle"] >= TOGETHER * times / 2
     assert part == "redis" or counts[Reconnecting.__name__] > 0 or times < 10

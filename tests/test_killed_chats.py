@@ -98,7 +98,7 @@ async def answers(cluster: Cluster, counts: Counter[str]) -> list[asyncio.Task[N
 async def killed(redis: RedisServer, part: str, times: int, seed: int) -> Counter[str]:
     """Kill a part again and again, each time in the middle of several answers."""
     chance, counts = random.Random(f"{seed} {part}"), Counter[str]()
-    async with Cluster(redis) as cluster:
+    async with Cluster(redis.url, redis) as cluster:
         for _ in range(times):
             reading = await answers(cluster, counts)
             await asyncio.sleep(chance.uniform(0, SECONDS))

@@ -13,7 +13,7 @@ from jupyter_ssechat.gateway.audience import Audience
 from jupyter_ssechat.gateway.mirror import Mirror
 from jupyter_ssechat.gateway.owned_log import DirectLog, OwnedLog
 from jupyter_ssechat.gateway.sessions import Session
-from jupyter_ssechat.gateway.stores.store import Append, Claim, Key, Outcome, Verdict
+from jupyter_ssechat.gateway.stores.store import Append, Claim, Head, Key, Outcome, Verdict
 from jupyter_ssechat.message import finished
 from jupyter_ssechat.patches import Patch
 
@@ -90,6 +90,15 @@ def test_the_end_brings_the_whole_document() -> None:
         assert append.document["response"]["status"] == "FINISHED"
         assert (owner.mirror.ended, owner.settled, owner.log.settled.is_set()) == (True, 1, True)
         assert owner.log.next() is None
+
+    run(test)
+
+
+def test_who_looks_at_the_session_meanwhile_does_not_change_when_it_ended() -> None:
+    async def test(owner: Owner) -> None:
+        owner.end()
+        owner.mirror.session.become(Head("s", "", 0.5, 1))  # as the store still has it
+        assert owner.settle().ended_at == 1.0
 
     run(test)
 

@@ -240,7 +240,7 @@ def test_a_server_that_is_killed_comes_back_with_all_that_it_acknowledged(own_no
 def test_whichever_server_is_killed_again_and_again_every_reader_gets_the_whole_answer(
     own_nodes: RedisNodes,
 ) -> None:
-    counts = asyncio.run(asyncio.wait_for(killed(own_nodes, "redis", 30, seed=6), 600))
+    counts = asyncio.run(asyncio.wait_for(killed(own_nodes.url, own_nodes, "redis", 30, seed=6), 600))
     print(dict(sorted(counts.items())))
     assert (counts["killed"], counts["ended finished"]) == (30, 30 * 2 * TOGETHER)
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from jupyter_ssechat.errors import BadInput, Expired, NotFound
 from jupyter_ssechat.gateway.stores.memory import MemoryStore
 from jupyter_ssechat.gateway.stores.opening import store_at
 from jupyter_ssechat.gateway.stores.redis import RedisStore
-from jupyter_ssechat.gateway.stores.sqlite import SQLiteStore
+from jupyter_ssechat.gateway.stores.sqlite import LINGER_SECONDS, SQLiteStore
 from jupyter_ssechat.gateway.stores.store import (
     START,
     Append,
@@ -384,6 +385,63 @@ def test_the_log_of_a_session_that_was_deleted_is_gone(case: Run) -> None:
         assert await case.store.standing([claim.key]) == [None]
 
     case(test)
+
+
+def test_the_log_of_what_ended_a_while_ago_is_gone_also_where_nobody_asks_again(tmp_path: Path) -> None:
+    async def test() -> None:
+        clock = Clock()
+        store = SQLiteStore(tmp_path / "s.db", clock=clock)
+        case = Case(lambda: store, clock)
+        ended, running = await case.generation(), await case.generation()
+        await store.append([appended(claim, 1, "a") for claim in (ended, running)])
+        whole = {"response": {"content": "ab"}}
+        await store.append([appended(ended, 2, "b", document=whole, ended_at=1.0)])
+        assert len(await followed(store, ended)) == 2, "who follows can still read its end"
+        clock.now += LINGER_SECONDS + 1
+        await case.generation()
+        assert await followed(store, ended) == []
+        assert len(await followed(store, running)) == 1
+        await store.aclose()
+
+    asyncio.run(test())
+
+
+async def followed(store: Store, claim: Claim) -> list[int]:
+    """The numbers of the entries that the log of a generation still has."""
+    store.wake("w9")
+    news = await store.news("w9", {claim.key: START}, [])
+    return [entry.position.seq for entry in news.entries.get(claim.key, [])]
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_of_the_sessions_that_are_gone_only_the_last_are_remembered(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jupyter_ssechat.gateway.stores.memory.REMEMBERED", 3)
+    monkeypatch.setattr("jupyter_ssechat.gateway.stores.sqlite_rows.REMEMBERED", 3)
+
+    async def test() -> None:
+        clock = Clock()
+        store: Store = MemoryStore(clock=clock)
+        if kind == "sqlite":
+            store = SQLiteStore(tmp_path / "s.db", clock=clock)
+        for number in range(6):
+            clock.now += 1
+            await store.create(Head(str(number), "", 1.0))
+        for number in range(5):
+            await store.delete(str(number))
+        for number in range(6):
+            with (
+                pytest.raises(NotFound)
+                if number < 2
+                else pytest.raises(Expired)
+                if number < 5
+                else nullcontext()
+            ):
+                await store.load(str(number))
+        await store.aclose()
+
+    asyncio.run(test())
 
 
 # ---- news ----

@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from jupyter_ssechat.errors import Expired, InvalidRequest
 from jupyter_ssechat.gateway.bodies import Completion, Continue
 from jupyter_ssechat.gateway.conversations import Conversations
 from jupyter_ssechat.gateway.ending import end
-from jupyter_ssechat.gateway.log import Reader
+from jupyter_ssechat.gateway.log import Reader, StreamLog
 from jupyter_ssechat.gateway.settings import Settings
 from jupyter_ssechat.gateway.stores.memory import MemoryStore
 from jupyter_ssechat.gateway.stores.redis import RedisStore
@@ -24,10 +25,13 @@ from jupyter_ssechat.gateway.stores.sqlite import SQLiteStore
 from jupyter_ssechat.gateway.stores.store import Key, Store
 from jupyter_ssechat.message import Message, finished
 from jupyter_ssechat.patches import Patch
+from jupyter_ssechat.profiles import open_upstream
 from jupyter_ssechat.request import Request
 from jupyter_ssechat.sse import SSEDecoder
+from jupyter_ssechat.wire_json import dumps
 
 from .redis_server import RedisServer, redis_executable
+from .servers import chunk, finish
 
 LEASE = 0.5
 WORDS = [f"word{number} " for number in range(40)]
@@ -127,6 +131,8 @@ async def die(worker: Conversations) -> None:
     if streams._appender._task is not None:
         tasks.append(streams._appender._task)
     await end(tasks)
+    for one in streams._owned.values():
+        one.log.audience.dismiss()
     streams._owned.clear()
     streams._mirrors.clear()
 
@@ -286,6 +292,67 @@ def test_a_long_answer_is_followed_past_what_is_trimmed(
         counting.go.set()
         await asyncio.gather(first.end(), second.end())
         assert is_whole(first) and is_whole(second)
+
+    workers(test)
+
+
+def test_who_was_away_while_the_log_was_trimmed_gets_the_whole_document(
+    workers: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jupyter_ssechat.gateway.owned_log.DOCUMENT_BYTES", 2000)
+    monkeypatch.setattr(
+        "jupyter_ssechat.gateway.owned_log.MOST_PENDING_BYTES", 500
+    )  # so that entries are many
+    monkeypatch.setitem(globals(), "WORDS", [f"{'long' * 100}{number} " for number in range(120)])
+
+    async def test(workers: Workers) -> None:
+        (one, counting), (two, _) = workers.start(), workers.start()
+        counting.hold_at = 10
+        session_id, first = await ask(one)
+        await counting.held.wait()
+        second = Reading(await two.resume(session_id, 2))
+        await second.until(WORDS[9])
+        await end(two.streams._loops)  # it sleeps, and hears nothing
+        two.streams._loops = []
+        counting.hold_at = 110
+        counting.held.clear()
+        counting.go.set()
+        counting.go = asyncio.Event()
+        await counting.held.wait()
+        await first.until(WORDS[109])
+        before = len(second.lengths)
+        two.streams.begin()
+        await second.until(WORDS[109])
+        assert len(second.lengths) - before < 90, "the document, and not every entry"
+        counting.go.set()
+        await asyncio.gather(first.end(), second.end())
+        assert is_whole(first) and is_whole(second)
+
+    workers(test)
+
+
+def test_a_reader_who_stands_still_is_let_go_and_comes_back_to_the_whole_answer(
+    workers: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = StreamLog.__init__.__kwdefaults__ or {}
+    monkeypatch.setattr(StreamLog.__init__, "__kwdefaults__", {**usual, "max_lag": 200_000})
+    monkeypatch.setattr("jupyter_ssechat.gateway.owned_log.MOST_PENDING_BYTES", 50_000)
+    monkeypatch.setitem(globals(), "WORDS", [f"{'long' * 1000}{number} " for number in range(100)])
+
+    async def test(workers: Workers) -> None:
+        (one, counting), (two, _) = workers.start(), workers.start()
+        counting.hold_at = 0
+        session_id, first = await ask(one)
+        await counting.held.wait()
+        still = [await worker.resume(session_id, 2) for worker in (one, two)]
+        counting.go.set()
+        await first.end()
+        while not all(reader.detached for reader in still):
+            await asyncio.sleep(0.01)
+        back = [Reading(await worker.resume(session_id, 2)) for worker in (one, two)]
+        for reading in (first, *back):
+            await reading.end()
+            assert is_whole(reading)
 
     workers(test)
 
@@ -480,6 +547,80 @@ def test_while_redis_is_gone_the_model_waits_and_afterwards_nothing_is_lost(tmp_
         asyncio.run(asyncio.wait_for(test(), 60))
     finally:
         server.close()
+
+
+class Torrent:
+    """A model server that sends as fast as it is read; `sent` is how many bytes went out."""
+
+    WORDS, BYTES = 150, 100_000
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.moved, self.go = asyncio.Event(), asyncio.Event()
+
+    async def serve(self) -> asyncio.Server:
+        return await asyncio.start_server(self._answer, "127.0.0.1", 0)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"(?i)content-length: (\d+)", head)
+        if length is None:  # which models there are
+            writer.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            writer.close()
+            return
+        await reader.readexactly(int(length[1]))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
+        for number in range(self.WORDS):
+            if number == 2:
+                await self.go.wait()
+            await self._send(writer, chunk(content=f"{'x' * self.BYTES}{number} "))
+        await self._send(writer, finish())
+        writer.close()
+
+    async def _send(self, writer: asyncio.StreamWriter, event: dict[str, Any]) -> None:
+        writer.write(b"data: " + dumps(event).encode() + b"\n\n")
+        await writer.drain()
+        self.sent += self.BYTES
+        self.moved.set()
+
+
+async def still(torrent: Torrent) -> None:
+    """Wait until nothing more goes out."""
+    with suppress(TimeoutError):
+        while True:
+            torrent.moved.clear()
+            await asyncio.wait_for(torrent.moved.wait(), 1)
+
+
+def test_while_the_store_is_away_the_model_server_is_held_up_and_then_goes_on(tmp_path: Path) -> None:
+    redis = RedisServer(redis_executable(), tmp_path)
+
+    async def test() -> None:
+        torrent = Torrent()
+        server = await torrent.serve()
+        port = server.sockets[0].getsockname()[1]
+        upstream = open_upstream(f"http://127.0.0.1:{port}/v1")
+        worker = Conversations(upstream, store=RedisStore(redis.url), settings=Settings(lease=LEASE))
+        _, reading = await ask(worker)
+        await reading.until("x1 ")
+        redis.kill()
+        torrent.go.set()
+        await still(torrent)
+        held_at = torrent.sent
+        assert held_at < 10_000_000, "beside what fits into buffers it waits at the model server"
+        await asyncio.to_thread(redis.start)
+        answer = await reading.end()
+        numbers = [int(word.strip("x")) for word in answer.content.split()]
+        assert (answer.status, numbers) == ("finished", list(range(torrent.WORDS)))
+        assert len(answer.content) > held_at
+        await worker.aclose()
+        server.close()
+        await server.wait_closed()
+
+    try:
+        asyncio.run(asyncio.wait_for(test(), 120))
+    finally:
+        redis.close()
 
 
 def test_a_token_is_far_less_than_a_round_trip(redis_server: RedisServer) -> None:

@@ -246,7 +246,7 @@ def test_an_event_stream_goes_on_at_another_worker_when_the_one_that_generates_i
     redis_server: RedisServer,
 ) -> None:
     async def ask() -> list[ServerSentEvent]:
-        async with Cluster(redis_server) as cluster:
+        async with Cluster(redis_server.url) as cluster:
             one, two = (f"http://127.0.0.1:{each.port}/ai/chat/stream" for each in cluster.door.workers)
             events = await heard(one, until="thinking")
             events += await heard(two, events[-1].id, until="message")

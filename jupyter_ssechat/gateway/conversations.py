@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -85,6 +85,7 @@ class Conversations:
         users: Directory | None = None,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self.store = store or MemoryStore()
         self.metrics = metrics or Metrics()
@@ -92,7 +93,7 @@ class Conversations:
         self.admission = Admission(self.store, self._settings.in_all, lease=self._settings.lease)
         self._users = users or Users([NAMELESS])
         self._owner = uuid.uuid4().hex
-        self.streams = Streams(self.store, self._owner, self._settings.lease, self._take_over)
+        self.streams = Streams(self.store, self._owner, self._settings.lease, self._take_over, sleep=sleep)
         self.sessions = StoredSessions(
             self.store, now, self.streams.live, owner=self._owner, lease=self.streams.lease
         )

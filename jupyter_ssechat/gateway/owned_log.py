@@ -48,6 +48,7 @@ class OwnedLog:
         self._since_document = 0
         self._document_bytes = DOCUMENT_BYTES
         self._needs_document = False
+        self._ended_at: float | None = None
         self._room = asyncio.Event()
         self._room.set()
 
@@ -70,6 +71,7 @@ class OwnedLog:
     def end(self) -> None:
         """Append what is left, and the whole document with it."""
         self.closed = True
+        self._ended_at = self.mirror.session.updated_at  # now: who looks at the session turns it back
         self._on_append(self)
 
     def next(self) -> Append | None:
@@ -89,8 +91,7 @@ class OwnedLog:
             # As much again as there is: so all documents together are no more than twice the last one.
             self._document_bytes = max(self._document_bytes, DOCUMENT_BYTES) + self._since_document
             self._since_document, self._needs_document = 0, False
-        ended_at = self.mirror.session.updated_at if self.closed else None
-        return Append(self.claim, self._seq, patches, document, ended_at)
+        return Append(self.claim, self._seq, patches, document, self._ended_at)
 
     def settle(self, outcome: Outcome) -> None:
         """Learn what became of the append, and show it."""

@@ -28,19 +28,26 @@ workers look for owners that are late. So a dead one is found within the lease."
 
 
 class Streams:
-    """Everything that streams here; lives on one event loop. `lease` is in seconds.
+    """Everything that streams here; lives on one event loop. `lease` is in seconds, which `sleep` sleeps.
 
     `take_over` is called with the claim to a generation whose owner is dead.
     """
 
     def __init__(
-        self, store: Store, owner: str, lease: float, take_over: Callable[[Claim], Awaitable[None]]
+        self,
+        store: Store,
+        owner: str,
+        lease: float,
+        take_over: Callable[[Claim], Awaitable[None]],
+        *,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self.store = store
         self.owner = owner
         self.lease = lease * HELD
         self._period = lease
         self._take_over = take_over
+        self._sleep = sleep
         self._health = StoreHealth()
         self._appender = Appender(store, self._health)
         self._mirrors: dict[Key, Mirror] = {}
@@ -52,7 +59,7 @@ class Streams:
     def begin(self) -> None:
         """Begin to watch the store, if others use it too."""
         if self.store.shared and not self._loops:
-            loops = (self._listen, self._hold, self._look)
+            loops = (self._listen, self._hold, self._visit, self._look)
             self._loops = [asyncio.create_task(_again_and_again(each)) for each in loops]
 
     # ---- what is here ----
@@ -145,13 +152,19 @@ class Streams:
             self._drop_ended()
 
     async def _hold(self) -> None:
+        """Renew what is owned; nothing else is in its way, for a lease that runs out costs an answer."""
         while True:
-            await asyncio.sleep(self._period * RENEWED)
-            try:
+            await self._sleep(self._period * RENEWED)
+            with contextlib.suppress(StoreUnavailable):
                 await self._renew()
+
+    async def _visit(self) -> None:
+        """Say where there are readers, and see whether what they read still goes on."""
+        while True:
+            await self._sleep(self._period * RENEWED)
+            with contextlib.suppress(StoreUnavailable):
                 await self._attend([one.key for one in self._followed()])
-            except StoreUnavailable:
-                continue
+            self._drop_ended()
 
     async def _renew(self) -> None:
         owned = tuple(self._owned.items())
@@ -183,7 +196,7 @@ class Streams:
     async def _look(self) -> None:
         since_trouble = 0.0
         while True:
-            await asyncio.sleep(max(self._period * LOOKED, since_trouble))
+            await self._sleep(max(self._period * LOOKED, since_trouble))
             since_trouble = 0.0
             try:
                 expired = await self.store.expired()

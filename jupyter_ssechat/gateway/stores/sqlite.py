@@ -10,7 +10,19 @@ from functools import partial
 from pathlib import Path
 
 from .sqlite_pools import SQLitePools
-from .sqlite_rows import ONE, ROW, Connection, drop_old_logs, forget, head_of, insert, row_of, tail_of, write
+from .sqlite_rows import (
+    ONE,
+    ROW,
+    Connection,
+    drop_old_logs,
+    drop_quiet_logs,
+    forget,
+    head_of,
+    insert,
+    row_of,
+    tail_of,
+    write,
+)
 from .sqlite_schema import SCHEMA
 from .sqlite_thread import SQLiteThread
 from .store import (
@@ -27,6 +39,7 @@ from .store import (
 )
 
 LOOK_SECONDS = 0.025
+LINGER_SECONDS = 60.0
 _STANDING = "fence, end_fence, end, running, stop, attended"
 
 
@@ -51,6 +64,7 @@ class SQLiteStore:
         self.pools = SQLitePools(self._writer, clock)
         self._bell = asyncio.Event()
         self._seen = -1
+        self._tidy_at = 0.0
 
     async def create(self, head: Head) -> None:
         """Open an empty session."""
@@ -104,6 +118,7 @@ class SQLiteStore:
                 return 0
             version = self._touch(db, change.head)
             drop_old_logs(db, change.head.id)
+            self._tidy(db)
             lease = self._clock() + change.lease
             for row in change.rows:
                 insert(db, change, row, version, lease)
@@ -259,6 +274,13 @@ class SQLiteStore:
         query = f"UPDATE sessions SET {changes} WHERE id = ? RETURNING version"
         [version] = db.execute(query, (head.title, head.updated_at, self._clock(), head.id)).fetchone()
         return version
+
+    def _tidy(self, db: Connection) -> None:
+        """Drop the logs of answers that ended some time ago, once in a while."""
+        now = self._clock()
+        if now >= self._tidy_at:
+            self._tidy_at = now + LINGER_SECONDS
+            drop_quiet_logs(db, now - LINGER_SECONDS)
 
     def _let_expire(self, db: Connection) -> None:
         if self._keep is None:

@@ -11,6 +11,7 @@ from .store import Append, Change, Entry, Head, Key, Position, Row, expired, rea
 ROW = "id, parent, role, document, epoch, fence, stream, upstream, asked, running, base_fence, base"
 ONE = "session = ? AND id = ? AND epoch = ?"
 OVERLAP = 64
+REMEMBERED = 10_000
 Connection = sqlite3.Connection
 
 
@@ -104,11 +105,25 @@ def drop_old_logs(db: Connection, session_id: str) -> None:
     db.execute(f"DELETE FROM log WHERE session = ? AND message NOT IN ({running})", (session_id,))
 
 
+def drop_quiet_logs(db: Connection, limit: float) -> None:
+    """The same in every session that was not changed since then: who follows has seen the end."""
+    quiet = "SELECT DISTINCT session FROM log JOIN sessions ON sessions.id = session WHERE touched <= ?"
+    for [session_id] in db.execute(quiet, (limit,)).fetchall():
+        drop_old_logs(db, session_id)
+
+
+def drop_oldest_gone(db: Connection) -> None:
+    """Remember of the sessions that are gone only the last ones."""
+    last = f"SELECT touched FROM sessions WHERE gone ORDER BY touched DESC LIMIT 1 OFFSET {REMEMBERED}"
+    db.execute(f"DELETE FROM sessions WHERE gone AND touched <= ({last})")
+
+
 def forget(db: Connection, session_id: str) -> None:
     """Forget a session, but for that it was there."""
     db.execute("DELETE FROM log WHERE session = ?", (session_id,))
     db.execute("DELETE FROM messages WHERE session = ?", (session_id,))
     db.execute("UPDATE sessions SET gone = 1, title = '', size = 0 WHERE id = ?", (session_id,))
+    drop_oldest_gone(db)
 
 
 __all__ = [
@@ -118,6 +133,8 @@ __all__ = [
     "Connection",
     "drop_log",
     "drop_old_logs",
+    "drop_oldest_gone",
+    "drop_quiet_logs",
     "forget",
     "head_of",
     "insert",

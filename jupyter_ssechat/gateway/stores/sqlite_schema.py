@@ -12,6 +12,7 @@ CREATE TABLE IF NOT EXISTS sessions (
     gone INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS of_user ON sessions (user, size) WHERE NOT gone;
+CREATE INDEX IF NOT EXISTS gone ON sessions (touched) WHERE gone;
 CREATE TABLE IF NOT EXISTS messages (
     session TEXT NOT NULL,
     id INTEGER NOT NULL,
