@@ -188,10 +188,14 @@ class Message:
         """The answer so far; "" when there is none."""
         return self._text("content")
 
+    def told(self, kind: Kind) -> str:
+        """All text of a kind as it came: half a character at its end is still there."""
+        return "".join(self._pieces(kind))
+
     def _text(self, kind: Kind) -> str:
         text = self._texts[kind]
         if text is None:
-            whole, held = mend("".join(self._pieces(kind)))
+            whole, held = mend(self.told(kind))
             text = self._texts[kind] = whole + ("\ufffd" if held else "")
         return text
 

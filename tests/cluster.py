@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from .redis_nodes import RedisNodes
@@ -26,11 +27,11 @@ def free_port() -> int:
 class Worker:
     """One ``serve`` at a port of its own."""
 
-    def __init__(self, store: str, door: int) -> None:
+    def __init__(self, store: str, door: int, *more: str) -> None:
         self.port = free_port()
         options = f"--port {self.port} --store {store} --lease {LEASE:g} --pace {PACE:g} --keep-alive 1"
         options += f" --token {TOKEN} --allowed-host 127.0.0.1:{door}"
-        self._command = [sys.executable, "-m", "jupyter_ssechat", "serve", *options.split()]
+        self._command = [sys.executable, "-m", "jupyter_ssechat", "serve", *options.split(), *more]
 
     async def start(self) -> None:
         """Start it, and wait until it listens."""
@@ -106,14 +107,17 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 class Cluster:
     """Two workers on `store`, which may be in a Redis of their own, and their door."""
 
-    def __init__(self, store: str, redis: RedisServer | RedisNodes | None = None) -> None:
+    def __init__(
+        self, store: str, redis: RedisServer | RedisNodes | None = None, *, options: Sequence[str] = ()
+    ) -> None:
         self._store = store
         self._redis = redis
+        self._options = options
         self.door = Door()
 
     async def __aenter__(self) -> Cluster:
         self.port = await self.door.open()
-        self.door.workers = [Worker(self._store, self.port) for _ in range(2)]
+        self.door.workers = [Worker(self._store, self.port, *self._options) for _ in range(2)]
         await asyncio.gather(*(worker.start() for worker in self.door.workers))
         return self
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
 import re
@@ -21,16 +20,14 @@ from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 
 from jupyter_ssechat import demo
-from jupyter_ssechat.errors import BodyTooLarge, GatewayError
-from jupyter_ssechat.gateway.audience import Audience, OnDisconnect
+from jupyter_ssechat.errors import GatewayError
+from jupyter_ssechat.gateway.audience import OnDisconnect
 from jupyter_ssechat.gateway.conversations import Conversations
 from jupyter_ssechat.gateway.envelope import refusal
-from jupyter_ssechat.gateway.event_log import EventLog
 from jupyter_ssechat.gateway.plain_api import PlainAPI
 from jupyter_ssechat.gateway.server import Gateway
-from jupyter_ssechat.gateway.sessions import Session
 from jupyter_ssechat.gateway.settings import Settings
-from jupyter_ssechat.message import failed, filtered, finished
+from jupyter_ssechat.message import filtered, finished
 from jupyter_ssechat.model_server import ModelServer
 from jupyter_ssechat.patches import Patch
 from jupyter_ssechat.request import Request
@@ -102,8 +99,8 @@ def data_of(events: list[ServerSentEvent], name: str) -> list[Any]:
     return [json.loads(event.data) for event in events if event.event == name]
 
 
-def numbers(events: list[ServerSentEvent]) -> list[int]:
-    return [int(event.id.rpartition("-")[2]) for event in events]
+def session_of(event: ServerSentEvent) -> str:
+    return event.id.rpartition("-")[0]
 
 
 @contextmanager
@@ -117,14 +114,15 @@ def gateway_to(upstream: Upstream, **options: Any) -> Iterator[Caller]:
 
 
 @contextmanager
-def plain_api(upstream: Upstream, **options: Any) -> Iterator[Caller]:
-    """The plain addresses alone, with options of their own."""
+def plain_api(upstream: Upstream, now: Callable[[], float] = time.time, **options: Any) -> Iterator[Caller]:
+    """The plain addresses alone, with settings of their own."""
 
     async def refuse(_: HTTPRequest, error: Exception) -> Response:
         assert isinstance(error, GatewayError)
         return refusal(error)
 
-    routes = PlainAPI(Conversations(upstream), Settings(**options)).routes()
+    conversations = Conversations(upstream, settings=Settings(**options), now=now)
+    routes = PlainAPI(conversations, keep_alive=15.0).routes()
     served = Served(Starlette(routes=routes, exception_handlers={GatewayError: refuse}))
     caller = Caller(served.url)
     try:
@@ -138,6 +136,16 @@ def plain_api(upstream: Upstream, **options: Any) -> Iterator[Caller]:
 def demo_caller() -> Iterator[Caller]:
     with gateway_to(Demo(pace=0)) as caller:
         yield caller
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now(self) -> float:
+        return self.seconds
 
 
 class Scripted:
@@ -165,13 +173,6 @@ def says(text: str) -> Patch:
     return Patch("response/content", "APPEND", text)
 
 
-def eventually(value: Callable[[], object], *, wanted: object) -> None:
-    deadline = time.monotonic() + 20
-    while (found := value()) != wanted:
-        assert time.monotonic() < deadline, f"it is still {found!r}"
-        time.sleep(0.005)
-
-
 # ---- asking ----
 
 
@@ -189,12 +190,11 @@ def test_an_answer_is_content_events_its_thinking_is_named_and_close_ends_it(dem
     assert data_of(events, "close") == [{"status": "finished", "finish_reason": "stop"}]
 
 
-def test_every_event_has_a_number_that_names_its_stream(demo_caller: Caller) -> None:
+def test_every_event_has_an_id_of_its_own_that_names_its_stream(demo_caller: Caller) -> None:
     events = demo_caller.events(message="hello")
     [ready] = data_of(events, "ready")
-    assert [event.id for event in events] == [
-        f"{ready['sessionId']}-{number}" for number in range(1, len(events) + 1)
-    ]
+    assert {session_of(event) for event in events} == {ready["sessionId"]}
+    assert len({event.id for event in events}) == len(events)
 
 
 @pytest.mark.parametrize("query", [{}, {"message": ""}, {"message": " \n"}, {"prompt": "x"}])
@@ -293,11 +293,10 @@ def test_an_unknown_session_is_not_found(demo_caller: Caller, path: str) -> None
 
 def test_a_session_that_nobody_reads_expires() -> None:
     upstream = Scripted(finished())
-    with plain_api(upstream, session_seconds=0.05) as caller:
+    clock = Clock()
+    with plain_api(upstream, clock.now) as caller:
         session = caller.init(message="hello")
-        eventually(lambda: caller.get("/unknown").status_code, wanted=404)
-        time_is_over = time.monotonic() + 0.06
-        eventually(lambda: time.monotonic() > time_is_over, wanted=True)
+        clock.seconds = 301.0
         answered = caller.get(f"/{session}")
         assert (answered.status_code, answered.json()["data"]["biz_code"]) == (410, 27)
     assert upstream.asked == []
@@ -305,28 +304,30 @@ def test_a_session_that_nobody_reads_expires() -> None:
 
 def test_a_stream_stands_while_it_runs_and_for_its_time_after_that() -> None:
     pause = Pause()
+    clock = Clock()
     with (
         model_server(Script([chunk(content="a"), pause, chunk(content="b"), finish()])) as server,
-        plain_api(ModelServer(server.url), session_seconds=0.3) as caller,
+        plain_api(ModelServer(server.url), clock.now, session_seconds=0.05) as caller,
     ):
-        session = caller.init(message="hello")
+        session, later = caller.init(message="hello"), caller.init(message="later")
         with caller.reading(f"/{session}") as reading:
             reading.until("a")
-            began = time.monotonic()
-            eventually(lambda: time.monotonic() > began + 0.35, wanted=True)
+            clock.seconds = 100.0
+            assert caller.http.get(f"{STREAM}/{later}").status_code == 410
             pause.end()
             events = reading.to_end()
         assert text_of(events) == "ab"
-        assert caller.events(f"/{session}") == events
+        assert text_of(caller.events(f"/{session}")) == "ab"
         last = events[-1].id
         assert caller.get("", last, message="hello").status_code == 204
-        eventually(lambda: caller.get(f"/{session}").status_code, wanted=410)
+        clock.seconds = 200.0
+        assert caller.get(f"/{session}").status_code == 410
         assert caller.get("", last, message="hello").status_code == 410
         assert len(server.requests) == 1
 
 
 def test_chats_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jupyter_ssechat.gateway.plain_api.MOST_CHATS", 2)
+    monkeypatch.setattr("jupyter_ssechat.gateway.chats.MOST_CHATS", 2)
     with gateway_to(Scripted(finished())) as caller:
         sessions = [caller.init(message="hello") for _ in range(2)]
         answered = caller.get("", message="one more")
@@ -343,12 +344,16 @@ def test_a_reader_who_names_its_last_event_gets_exactly_those_after_it() -> None
     upstream = Scripted(*([says(word)] for word in words), finished())
     with gateway_to(upstream) as caller:
         whole = caller.events(message="hello")
-        assert numbers(whole) == list(range(1, len(words) + 3))
+        assert [event.event for event in whole] == ["ready", *("message" for _ in words), "close"]
         for number, event in enumerate(whole[:-1], 1):
-            assert caller.events("", event.id, message="hello") == whole[number:]
-            assert caller.events("", message="hello", lastEventId=event.id) == whole[number:]
-            session = event.id.rpartition("-")[0]
-            assert caller.events(f"/{session}", event.id) == whole[number:]
+            for rest in (
+                caller.events("", event.id, message="hello"),
+                caller.events("", message="hello", lastEventId=event.id),
+                caller.events(f"/{session_of(event)}", event.id),
+            ):
+                assert {event.event for event in rest} <= {"message", "close"}
+                assert text_of(rest) == text_of(whole[number:])
+                assert rest[-1].data == whole[-1].data
     assert len(upstream.asked) == 1
 
 
@@ -366,7 +371,17 @@ def test_a_stream_that_was_received_whole_answers_204() -> None:
 
 
 @pytest.mark.parametrize(
-    "last", ["{id}-99", "unknown-1", "{id}", "{id}-", "{id}--1", "{id}-1_0", "-", "{id}-99999999999999999999"]
+    "last",
+    [
+        "{id}-99",
+        "unknown-0.0.0.0.0.text",
+        "{id}",
+        "{id}-",
+        "{id}-0.0.0.0.0.end",
+        "{id}-1_0.0.0.0.0.text",
+        "-",
+        "{id}-99999999999999999999.0.0.0.0.text",
+    ],
 )
 def test_an_event_that_never_was_is_not_found_and_generates_nothing(last: str) -> None:
     upstream = Scripted([says("a"), *finished()])
@@ -385,7 +400,7 @@ def test_the_cursor_of_another_stream_is_not_found(demo_caller: Caller) -> None:
 
 
 def test_an_empty_cursor_is_none(demo_caller: Caller) -> None:
-    assert numbers(demo_caller.events("", "", message="hello"))[0] == 1
+    assert demo_caller.events("", "", message="hello")[0].event == "ready"
 
 
 # ---- how it ends ----
@@ -497,7 +512,7 @@ def test_a_reader_who_comes_back_within_the_grace_keeps_the_answer_alive() -> No
             pause.end()
             rest = Reading(response).to_end()
         assert text_of(rest) == "b"
-        assert numbers(reading.events + rest) == list(range(1, 5))
+        assert [event.event for event in reading.events + rest] == ["ready", "message", "message", "close"]
         assert len(server.requests) == 1
         figures = caller.http.get("/metrics", headers=caller.headers).text
     for line in (
@@ -507,53 +522,6 @@ def test_a_reader_who_comes_back_within_the_grace_keeps_the_answer_alive() -> No
         "ssechat_resumes_total 1.0",
     ):
         assert line in figures.splitlines()
-
-
-# ---- the log ----
-
-
-def log_of(max_bytes: int = 10_000) -> EventLog:
-    session = Session("s", lambda: 0.0)
-    record = session.add_answer(
-        session.add_prompt("x", None).message_id, model="", thinking=True, search=False
-    )
-    return EventLog("s", record, retry=7, audience=Audience(), max_bytes=max_bytes)
-
-
-async def all_of(log: EventLog, after: int) -> bytes:
-    return b"".join([frame async for frame in log.attach(after).frames(60)])
-
-
-def test_a_log_keeps_every_event_however_many_there_are_and_whoever_has_read_them() -> None:
-    async def write() -> tuple[bytes, bytes]:
-        log = log_of(max_bytes=2**30)
-        for number in range(1000):
-            log.write([says(f"{number} ")])
-        log.write(finished())
-        log.end()
-        return await all_of(log, 0), await all_of(log, 990)
-
-    whole, rest = asyncio.run(write())
-    events = SSEDecoder().feed(whole)
-    assert text_of(events) == "".join(f"{number} " for number in range(1000))
-    assert unretried(SSEDecoder().feed(rest)) == events[990:]
-    assert rest.startswith(b"retry: 7\nid: s-991\n")
-
-
-def test_a_log_that_is_full_ends_its_answer_and_keeps_room_to_say_so() -> None:
-    async def write() -> bytes:
-        log = log_of(max_bytes=500)
-        with pytest.raises(BodyTooLarge, match="larger than") as error:
-            log.write([says("x" * 50)] * 100)
-        log.write(failed(error.value.type, str(error.value)))
-        log.end()
-        return await all_of(log, 0)
-
-    events = SSEDecoder().feed(asyncio.run(write()))
-    assert numbers(events) == list(range(1, len(events) + 1))
-    assert [event.event for event in events[-2:]] == ["error", "close"]
-    assert data_of(events, "error")[0]["error"]["type"] == "body_too_large"
-    assert 250 <= len(text_of(events)) <= 500
 
 
 # ---- on the wire ----
@@ -576,14 +544,15 @@ def test_the_bytes_are_those_of_the_specification() -> None:
     with gateway_to(Scripted([says("a\u2028b")], finished())) as caller:
         session = caller.init(message="x")
         head, body = raw(caller.url, f"{STREAM}/{session}")
+    begin, had, end = re.findall("^id: (.*)$", body.decode(), re.M)
     assert b"200 OK" in head.splitlines()[0]
     for line in (b"content-type: text/event-stream; charset=utf-8", b"cache-control: no-store"):
         assert line in head.lower().splitlines()
     assert body.decode() == (
         "retry: 1000\n"
-        f'event: ready\nid: {session}-1\ndata: {{"sessionId":"{session}"}}\n\n'
-        f'id: {session}-2\ndata: {{"content":"a\\u2028b"}}\n\n'
-        f'event: close\nid: {session}-3\ndata: {{"status":"finished","finish_reason":"stop"}}\n\n'
+        f'event: ready\nid: {begin}\ndata: {{"sessionId":"{session}"}}\n\n'
+        f'id: {had}\ndata: {{"content":"a\\u2028b"}}\n\n'
+        f'event: close\nid: {end}\ndata: {{"status":"finished","finish_reason":"stop"}}\n\n'
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -106,11 +107,13 @@ class Workers:
         self._opened = opened
         self._shared = opened() if isinstance(opened(), MemoryStore) else None
         self.all: list[Conversations] = []
+        self.now: Callable[[], float] = time.time
 
-    def start(self, upstream: Counting | None = None) -> tuple[Conversations, Counting]:
+    def start(self, upstream: Counting | None = None, **settings: Any) -> tuple[Conversations, Counting]:
         upstream = upstream or Counting()
         store = self._shared or self._opened()
-        worker = Conversations(upstream, store=store, settings=Settings(lease=LEASE))
+        settled = Settings(lease=LEASE, **settings)
+        worker = Conversations(upstream, store=store, settings=settled, now=lambda: self.now())
         worker.streams.begin()
         self.all.append(worker)
         return worker, upstream

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -18,7 +19,9 @@ import pytest
 from jupyter_ssechat import demo
 from jupyter_ssechat.errors import BadInput
 from jupyter_ssechat.gateway.server import Gateway, close_embedded, embedded
+from jupyter_ssechat.sse import ServerSentEvent, SSEDecoder
 
+from .cluster import TOKEN, Cluster
 from .redis_server import RedisServer
 from .test_serve import COMMAND, Server, half_a_request
 from .test_serve import growing as grown
@@ -220,6 +223,50 @@ def test_a_half_finished_answer_in_a_file_survives_its_process(tmp_path: Path) -
         assert message.status == "finished"
     finally:
         second.close()
+
+
+async def heard(url: str, last: str = "", until: str = "close") -> list[ServerSentEvent]:
+    """What an EventSource hears that comes back with the id `last`, until it has heard such an event."""
+    headers = {"authorization": f"Bearer {TOKEN}"} | ({"last-event-id": last} if last else {})
+    events: list[ServerSentEvent] = []
+    decoder = SSEDecoder()
+    async with (
+        httpx.AsyncClient(timeout=30, trust_env=False) as http,
+        http.stream("GET", url, params={"message": "hello"}, headers=headers) as response,
+    ):
+        assert response.status_code == 200, await response.aread()
+        async for piece in response.aiter_raw():
+            events += decoder.feed(piece)
+            if until in (event.event for event in events):
+                break
+    return events
+
+
+def test_an_event_stream_goes_on_at_another_worker_when_the_one_that_generates_is_killed(
+    redis_server: RedisServer,
+) -> None:
+    async def ask() -> list[ServerSentEvent]:
+        async with Cluster(redis_server.url) as cluster:
+            one, two = (f"http://127.0.0.1:{each.port}/ai/chat/stream" for each in cluster.door.workers)
+            events = await heard(one, until="thinking")
+            events += await heard(two, events[-1].id, until="message")
+            await cluster.door.workers[0].kill()
+            events += await heard(two, events[-1].id)
+            async with httpx.AsyncClient(trust_env=False) as http:
+                address, after = f"{two}/{json.loads(events[0].data)['sessionId']}", events[-1].id
+                again = await http.get(address, headers={"last-event-id": after})
+                assert again.status_code == 204
+        return events
+
+    events = asyncio.run(asyncio.wait_for(ask(), 60))
+    names = [event.event for event in events]
+    assert (names[0], names[-1]) == ("ready", "close")
+    assert set(names[1:-1]) == {"thinking", "message"}
+    script = list(demo.script("hello", thinking=True, turn=1, system=None))
+    for name, kind in (("thinking", "thinking"), ("message", "content")):
+        said = "".join(json.loads(event.data)["content"] for event in events if event.event == name)
+        assert said == "".join(token.text for token in script if token.kind == kind)
+    assert json.loads(events[-1].data)["status"] == "finished"
 
 
 def test_the_gateway_of_a_process_can_keep_its_conversations_in_a_file(tmp_path: Path) -> None:

@@ -63,11 +63,14 @@ class Admission:
                 whose = "you" if limits is user.limits else "all together"
                 raise _refused(f"more calls than the {limits.rate} that {whose} may make; slow down", wait)
 
-    async def room(self, user: User) -> None:
-        """Let a user have something stored, unless there is too much already."""
-        for limits, name in ((user.limits, user.name), (self._in_all, None)):
-            if limits.stored is not None and await self._store.stored(name) >= limits.stored:
-                whose = "all conversations" if name is None else "your conversations"
+    async def room(self, user: User, *also: str) -> None:
+        """Let a user have something stored, unless there is too much already, with what belongs to `also`."""
+        for limits, names in ((user.limits, (user.name, *also)), (self._in_all, (None,))):
+            if limits.stored is None:
+                continue
+            stored = [await self._store.stored(name) for name in names]
+            if sum(stored) >= limits.stored:
+                whose = "all conversations" if limits is self._in_all else "your conversations"
                 size = f"{limits.stored / 1e6:g} MB"
                 raise _refused(f"{whose} take the {size} that they may; delete some", FULL_SECONDS)
 

@@ -37,7 +37,7 @@ def create_app(
             Route(FIGURES, _figures_of(metrics), methods=["GET"]),
             *PatchAPI(conversations, settings.keep_alive).routes(),
             *OwnAPI(conversations, access, assignable=settings.assignable).routes(),
-            *PlainAPI(conversations, settings).routes(),
+            *PlainAPI(conversations, settings.keep_alive).routes(),
             *OpenAIAPI(conversations, settings).routes(),
         ],
         middleware=[Middleware(Guard, access, conversations.admission.call)],

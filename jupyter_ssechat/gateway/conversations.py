@@ -17,12 +17,22 @@ from ..request import Request
 from ..upstream import Upstream
 from .admission import Admission, Taken
 from .audience import Audience, OnDisconnect
-from .bodies import Asking, Completion, Continue, EditMessage, Regenerate, checked_images
+from .bodies import (
+    Asking,
+    Completion,
+    Continue,
+    EditMessage,
+    PlainMessage,
+    Regenerate,
+    checked_images,
+)
+from .chats import ANSWER, Chats, asker_of, is_chat, owner_of
+from .cursor import Cursor
 from .generation import Generation, LogT
 from .journal import WARNING, Field, tell
 from .log import Reader
 from .metrics import API, Metrics
-from .mirror import Mirror
+from .mirror import Mirror, Show
 from .owned_log import OwnedLog
 from .patch_stream import PatchStream
 from .question import (
@@ -45,6 +55,7 @@ from .stored_sessions import StoredSessions
 from .stores.memory import MemoryStore
 from .stores.store import START, Claim, Key, Store, StoreUnavailable
 from .streams import Streams
+from .text_stream import TextStream
 from .time_slice import TimeSlice
 from .users import NAMELESS, Directory, User, Users
 
@@ -86,6 +97,7 @@ class Conversations:
         self.sessions = StoredSessions(
             self.store, now, self.streams.live, owner=self._owner, lease=self.streams.lease
         )
+        self.chats = Chats(self.sessions, self._settings, now)
         self._upstream = upstream
         self._assigned: dict[str, Upstream] = {}
         self._clock = clock
@@ -179,18 +191,48 @@ class Conversations:
         session = await self.sessions.get(session_id, user.name)
         record = session.get(message_id)
         self.metrics.saw_resume()
-        key = Key(session_id, message_id, record.epoch)
-        if (mirror := self.streams.mirror(key)) is not None:
+        if (mirror := self._shown(session, record)) is not None:
             return mirror.stream.attach()
-        if record.running:
-            mirror = Mirror(session, record, self.audience("patches"))
-            reader = mirror.stream.attach()
-            self.streams.follow(mirror)
-            return reader
         replay = PatchStream(session, record, self.audience("patches"))
         reader = replay.attach()
         replay.end()
         return reader
+
+    async def leave(self, message: PlainMessage, user: User) -> Session:
+        """Open a chat with a message, which its first reader gets answered."""
+        await self.admission.room(user, owner_of(user))
+        return await self.chats.open(message, user)
+
+    async def read(self, chat: Session, after: Cursor | None = None) -> Reader | None:
+        """Attach to the answer of a chat, after what the reader has had; None when that was all.
+
+        The first reader begins the answer, whichever worker that is at.
+        """
+        if ANSWER not in chat.records:
+            if mirror := await self._begin(self.asker(chat), chat.id, chat.user, self._answer_chat):
+                return self._text(mirror).attach(after)
+            chat = await self.chats.find(chat.id)  # somebody was quicker
+        record = chat.get(ANSWER)
+        self.metrics.saw_resume()
+        if (mirror := self._shown(chat, record)) is not None:
+            return self._text(mirror).attach(after)
+        if after is not None and after.heard == "close":
+            return None
+        replay = TextStream(chat, record, self.audience("plain"), retry=self._settings.retry)
+        replay.end()
+        return replay.attach(after)
+
+    def _answer_chat(self, chat: Session) -> Begun | None:
+        found = self.chats.asked(chat)
+        return found and self._answer(chat, *found)
+
+    def _text(self, mirror: Mirror) -> TextStream:
+        assert isinstance(mirror.stream, TextStream), "a chat is shown in no other way"
+        return mirror.stream
+
+    def asker(self, session: Session) -> User:
+        """The user who has opened a session, and is counted for it."""
+        return self._users.named(asker_of(session)) or NAMELESS
 
     async def stop(
         self, session_id: str, message_id: int, stream_id: str | None = None, user: User = NAMELESS
@@ -237,6 +279,7 @@ class Conversations:
         ]
         await asyncio.gather(*ending)
         await self.streams.aclose()
+        await self.chats.aclose()
         await self.admission.aclose()
         await asyncio.gather(*(upstream.aclose() for upstream in {self._upstream, *self._assigned.values()}))
         await self.store.aclose()
@@ -261,6 +304,16 @@ class Conversations:
         self, user: User, session_id: str, act: Callable[[Session], Begun | None], or_resume: int = 0
     ) -> Reader:
         await self.admission.room(user)
+        mirror = await self._begin(user, session_id, user.name, act)
+        return mirror.stream.attach() if mirror else await self.resume(session_id, or_resume, user)
+
+    async def _begin(
+        self, user: User, session_id: str, owner: str, act: Callable[[Session], Begun | None]
+    ) -> Mirror | None:
+        """Generate what `act` begins in a session of `owner`, counted for `user`; None if it begins nothing.
+
+        Who wants to read it attaches at once.
+        """
         stream_id = str(uuid.uuid4())
         place = await self.admission.stream(user, stream_id)
 
@@ -270,24 +323,37 @@ class Conversations:
             return begun
 
         try:
-            session, begun = await self.sessions.change(session_id, identified, user.name)
+            session, begun = await self.sessions.change(session_id, identified, owner)
         except BaseException:
             place.leave()
             raise
         if begun is None:
             place.leave()
-            return await self.resume(session_id, or_resume, user)
-        record = begun.record
-        claim = Claim(Key(session_id, record.message_id, record.epoch), record.fence, self._owner)
-        mirror = Mirror(session, record, self.audience("patches"))
-        generation = self._own(claim, mirror, place)
-        reader = mirror.stream.attach()
+            return None
+        mirror = self._mirror(session, begun.record)
+        generation = self._own(Claim(mirror.key, begun.record.fence, self._owner), mirror, place)
         generation.start(self._upstream_of(session_id), begun.request, begun.policy)
-        return reader
+        return mirror
+
+    def _mirror(self, session: Session, record: Record) -> Mirror:
+        show: Show = partial(TextStream, retry=self._settings.retry) if is_chat(session) else PatchStream
+        return Mirror(session, record, self.audience(_api(session)), show)
+
+    def _shown(self, session: Session, record: Record) -> Mirror | None:
+        """A generation, whoever owns it; None when it has ended. Who wants to read it attaches at once."""
+        if (mirror := self.streams.mirror(Key(session.id, record.message_id, record.epoch))) is not None:
+            return mirror
+        if not record.running:
+            return None
+        mirror = self._mirror(session, record)
+        self.streams.follow(mirror)
+        return mirror
 
     def _own(self, claim: Claim, mirror: Mirror, place: Taken) -> Generation[OwnedLog]:
-        log = self.streams.log(claim, mirror)
-        generation = self.generation("patches", mirror.session, log.draft, log, place.leave)
+        log, session = self.streams.log(claim, mirror), mirror.session
+        generation = self.generation(
+            _api(session), session, log.draft, log, lambda: (place.leave(), self.chats.ended(session))
+        )
         self.streams.own(generation)
         return generation
 
@@ -296,17 +362,17 @@ class Conversations:
         with contextlib.suppress(StoreUnavailable, NotFound, Expired):  # then the claim runs out as well
             session = await self.sessions.find(claim.key.session_id)
             mirror = await self.streams.caught_up(claim.key)
-            mirror = mirror or Mirror(session, session.get(claim.key.message_id), self.audience("patches"))
+            mirror = mirror or self._mirror(session, session.get(claim.key.message_id))
             [standing] = await self.store.standing([claim.key])
-            user = self._users.named(session.user) or NAMELESS
-            generation = self._own(claim, mirror, self.admission.keep(user, mirror.record.stream_id))
-            tell("answer taken over", WARNING, **claim.key._asdict(), fence=claim.fence)
+            place = self.admission.keep(self.asker(session), mirror.record.stream_id)
+            generation = self._own(claim, mirror, place)
+            tell("answer taken over", WARNING, **_about(session, mirror.record), fence=claim.fence)
             if standing is not None and standing.stop:
                 await generation.stop()
             elif (begun := self._continued(session, generation.log.draft)) is not None:
                 generation.start(self._upstream_of(session.id), begun.request, begun.policy)
             else:
-                await generation.fail("interrupted", f"{DEAD}; {OwnedLog.advice}")
+                await generation.fail("interrupted", f"{DEAD}; {mirror.stream.advice}")
 
     def _continued(self, session: Session, record: Record) -> Begun | None:
         """How an answer goes on here; None where another upstream would have to."""
@@ -334,7 +400,7 @@ class Conversations:
             session,
             record,
             log,
-            guard=self.metrics.open_stream(api, **_about(api, session, record)),
+            guard=self.metrics.open_stream(api, **_about(session, record)),
             clock=self._clock,
             turn=self._turn,
             on_end=lambda: (self._alive.discard(generation), on_end()),
@@ -343,8 +409,12 @@ class Conversations:
         return generation
 
 
-def _about(api: API, session: Session, record: Record) -> dict[str, Field]:
-    """What the journal says of a generation; the id of a plain stream is its token, and not told."""
-    if api == "plain":
+def _api(session: Session) -> API:
+    return "plain" if is_chat(session) else "patches"
+
+
+def _about(session: Session, record: Record) -> dict[str, Field]:
+    """What the journal says of a generation; the id of a chat is its token, and not told."""
+    if is_chat(session):
         return {}
     return {"session_id": session.id, "message_id": record.message_id, "epoch": record.epoch}

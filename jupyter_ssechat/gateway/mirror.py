@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..patches import Patch
 from .audience import Audience
 from .patch_stream import PatchStream
 from .sessions import Record, Session
 from .stores.store import Entry, Key, Row
+from .text_stream import TextStream
+
+Stream = PatchStream | TextStream
+Show = Callable[[Session, Record, Audience], Stream]
+"""How the readers of a generation are told of it."""
 
 
 class Mirror:
     """One generation of `record` as this worker knows it, and its stream; each entry counts once."""
 
-    def __init__(self, session: Session, record: Record, audience: Audience) -> None:
+    def __init__(
+        self, session: Session, record: Record, audience: Audience, show: Show = PatchStream
+    ) -> None:
         self.key = Key(session.id, record.message_id, record.epoch)
         self.session = session
         self.record = record
-        self.stream = PatchStream(session, record, audience)
+        self.stream = show(session, record, audience)
 
     @property
     def ended(self) -> bool:
@@ -68,4 +75,4 @@ class Mirror:
             self.stream.end()
 
 
-__all__ = ["Mirror"]
+__all__ = ["Mirror", "Show", "Stream"]

@@ -9,7 +9,6 @@ from typing import Any
 from ..message import ends, stopped
 from ..patches import Patch, merge
 from .mirror import Mirror
-from .patch_stream import PatchStream
 from .sessions import Record
 from .stores.store import Append, Claim, Entry, Outcome, Position
 
@@ -25,8 +24,6 @@ class OwnedLog:
     `draft` is the answer as it is written, ahead of the mirror, which is what readers see.
     """
 
-    advice = PatchStream.advice
-
     def __init__(
         self,
         claim: Claim,
@@ -38,6 +35,7 @@ class OwnedLog:
         self.mirror = mirror
         self.draft: Record = mirror.record.copy()
         self.audience = mirror.stream.audience
+        self.advice: str = mirror.stream.advice
         self.closed = False
         self.lost = False
         self.settled = asyncio.Event()

@@ -49,7 +49,14 @@ class StoredSessions:
 
     async def restore(self, messages: Iterable[SavedMessage], user: str = "") -> Session:
         """Open a session with a saved conversation; InvalidRequest says which message has no place in it."""
-        session = restored(Session(str(uuid.uuid4()), self._now, user), messages)
+        return await self.open(lambda session: restored(session, messages), user)
+
+    async def open(
+        self, act: Callable[[Session], object], user: str = "", session_id: str | None = None
+    ) -> Session:
+        """Open a session with what `act` puts into it; if that raises, none is opened."""
+        session = Session(session_id or str(uuid.uuid4()), self._now, user)
+        act(session)
         await self._store.create(session.head)
         rows = [record.to_row() for record in session.changed.values()]
         session.version = await self._store.commit(Change(session.head, rows))
