@@ -57,7 +57,8 @@ _PROCESSES = {"browser", "hub", "kernel", "lab", "lab_server", "redis_nodes", "r
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give tests with browsers, kernels and servers another try; the closing line counts those that needed it."""
     for item in items:
-        if not _PROCESSES.isdisjoint(getattr(item, "fixturenames", ())):
+        own = item.get_closest_marker("flaky")
+        if own is None and not _PROCESSES.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.flaky(reruns=2))
 
 

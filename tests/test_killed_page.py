@@ -46,9 +46,10 @@ CONNECTED = "context.session.kernel.connectionStatus === 'connected'"
 ANSWERED = "cells.get(1).outputs.toJSON().some((output) => 'text/markdown' in (output.data ?? {}))"
 FINISHED = "panel.content.widgets[1].node.querySelector('.ssechat-root')?.dataset.status === 'finished'"
 
+LONG = [pytest.mark.soak, pytest.mark.timeout(7200), pytest.mark.flaky(reruns=0)]
 
-@pytest.mark.flaky(reruns=0)
-@pytest.mark.parametrize("times", [1, pytest.param(100, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])])
+
+@pytest.mark.parametrize("times", [1, pytest.param(100, marks=LONG)])
 def test_when_the_line_of_the_page_breaks_nothing_it_shows_is_lost(times: int, lab: Lab) -> None:
     chance, counts = random.Random("6 page"), Counter[str]()
     steps = [step for number in range(WORDS) for step in (chunk(content=f"word{number} "), Breath())]
