@@ -12,6 +12,7 @@ import httpx
 import pytest
 from starlette.routing import Route
 
+from jupyter_ssechat.errors import BadInput
 from jupyter_ssechat.gateway.access import Access
 from jupyter_ssechat.gateway.app import create_app
 from jupyter_ssechat.gateway.conversations import Conversations
@@ -116,6 +117,12 @@ def test_a_gateway_of_users_has_no_token_for_everybody(at_demo: tuple[Gateway, d
     assert gateway.token == ""
     address = f"{gateway.url}/api/v0/chat_session/list?token="
     assert httpx.post(address, json={}, trust_env=False).status_code == 401
+
+
+def test_a_token_beside_users_is_one_of_theirs() -> None:
+    assert Access(TOKENS["olga"], users=users()).token == TOKENS["olga"]
+    with pytest.raises(BadInput, match="names none of the users"):
+        Access("nobody's", users=users())
 
 
 def test_a_token_may_also_stand_in_the_address(at_demo: tuple[Gateway, dict[str, Person]]) -> None:

@@ -41,7 +41,7 @@ _BARE_IPV6 = re.compile(r"[0-9a-f:.]*:[0-9a-f:.]*:[0-9a-f:.]*")
 class Access:
     """The secrets of one gateway; `port` is known once it listens.
 
-    One `token` opens it for everybody, within `limits`, unless `users` are given.
+    One `token` opens it for everybody, within `limits`, unless `users` are given, of whom it then names one.
     `allowed_hosts` are ``HOST`` (as such, and with the gateway's port) or ``HOST:PORT``; `origins` are the pages
     that may read, ``SCHEME://HOST[:PORT]``. `secret` gives what all workers of the gateway know. Raises BadInput for
     what is none.
@@ -59,6 +59,8 @@ class Access:
         now: Callable[[], float] = time.time,
     ) -> None:
         must_be_token(token or "")
+        if token and users and users.with_token(token) is None:
+            raise BadInput("the token names none of the users; expected one of theirs, or none")
         self.token = token or ("" if users else new_token())
         self.users = users or Users([everybody(self.token, limits)])
         self.port = 0
