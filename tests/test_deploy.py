@@ -55,7 +55,7 @@ def commands(text: str) -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in found]
 
 
-@pytest.mark.parametrize("page", ["docs/deploy.md", "docs/stores.md", "README.md"])
+@pytest.mark.parametrize("page", ["docs/deploy.md", "docs/stores.md", "docs/users.md", "README.md"])
 def test_every_command_of_a_page_is_one(page: str) -> None:
     found = commands((ROOT / page).read_text())
     assert found

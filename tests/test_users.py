@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -167,3 +168,12 @@ def test_a_token_that_others_could_read_is_refused_and_a_digest_is_not(tmp_path:
     assert BOB not in str(refused.value)
     only_alice = BOTH.partition('[users."bob')[0]
     assert name_of(UsersFile(written(tmp_path, only_alice, mode=0o644)), ALICE) == "alice"
+
+
+def test_the_file_in_the_docs_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "users.md").read_text()
+    [toml] = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    users = UsersFile(written(tmp_path, toml))
+    alice = users.named("alice")
+    assert alice and alice.operator and alice.limits == Limits(streams=8, stored=10**9)
+    assert name_of(users, "in-plain-words") == "bob@lab.example"
