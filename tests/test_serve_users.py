@@ -11,11 +11,16 @@ import pytest
 from jupyter_ssechat.gateway.users import digest_of
 
 from .redis_server import RedisServer
-from .test_admission import prompt, refusal
+from .test_admission import prompt as asked
+from .test_admission import refusal
 from .test_multi_user import Person
 from .test_serve import COMMAND, Server
 
 TOKEN = [*COMMAND[:-1], "token"]
+
+
+def prompt(session: str) -> dict[str, object]:
+    return {**asked(session), "thinking_enabled": False}
 
 
 def ran(*command: str) -> subprocess.CompletedProcess[str]:
