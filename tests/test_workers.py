@@ -379,6 +379,85 @@ def test_when_the_owner_dies_another_worker_goes_on_where_it_was(workers: Run) -
     workers(test)
 
 
+class Doorway:
+    """Holds up a call of a store when it has been done, once, until the test lets its caller go on."""
+
+    def __init__(self, store: Any, name: str) -> None:
+        self.reached, self.open = asyncio.Event(), asyncio.Event()
+        call = getattr(store, name)
+
+        async def held(*said: Any, **more: Any) -> Any:
+            setattr(store, name, call)
+            result = await call(*said, **more)
+            self.reached.set()
+            await self.open.wait()
+            return result
+
+        setattr(store, name, held)
+
+
+@pytest.mark.parametrize("call", ["seize", "load"])
+def test_who_comes_while_an_answer_is_taken_over_sees_how_it_goes_on(call: str, workers: Run) -> None:
+    async def test(workers: Workers) -> None:
+        (one, counting), (two, _) = workers.start(), workers.start()
+        counting.hold_at = 10
+        session_id, first = await ask(one)
+        await counting.held.wait()
+        await first.until(WORDS[9])
+        doorway = Doorway(two.store, "seize")
+        await die(one)
+        await doorway.reached.wait()
+        if call == "load":
+            within = Doorway(two.store, "load")
+            doorway.open.set()
+            await within.reached.wait()
+            doorway = within
+        second = Reading(await two.resume(session_id, 2))
+        doorway.open.set()
+        await second.end()
+        assert is_whole(second)
+        first.task.cancel()
+
+    workers(test)
+
+
+def test_who_comes_while_the_first_word_is_asked_for_sees_it(workers: Run) -> None:
+    async def test(workers: Workers) -> None:
+        one, counting = workers.start()
+        counting.hold_at = 0
+        session = await one.sessions.create()
+        doorway = Doorway(one.store, "commit")
+        asking = asyncio.create_task(one.complete(Completion(chat_session_id=session.id, prompt="x")))
+        await doorway.reached.wait()
+        early = Reading(await one.resume(session.id, 2))
+        doorway.open.set()
+        first = Reading(await asking)
+        counting.go.set()
+        await early.end()
+        await first.end()
+        assert is_whole(early) and is_whole(first)
+
+    workers(test)
+
+
+def test_an_owner_that_nobody_reads_is_found_by_who_comes(workers: Run) -> None:
+    async def test(workers: Workers) -> None:
+        one, counting = workers.start()
+        counting.hold_at = 10
+        session_id, first = await ask(one)
+        await counting.held.wait()
+        first.task.cancel()
+        await asyncio.gather(first.task, return_exceptions=True)
+        [key] = one.streams._owned
+        await one.streams._attend([key])
+        second = Reading(await one.resume(session_id, 2))
+        counting.go.set()
+        await second.end()
+        assert is_whole(second)
+
+    workers(test)
+
+
 def test_when_the_owner_dies_and_nobody_can_go_on_the_answer_is_interrupted(workers: Run) -> None:
     async def test(workers: Workers) -> None:
         (one, counting), (two, other) = workers.start(), workers.start(Counting("another model"))

@@ -330,8 +330,9 @@ class Conversations:
         if begun is None:
             place.leave()
             return None
-        mirror = self._mirror(session, begun.record)
-        generation = self._own(Claim(mirror.key, begun.record.fence, self._owner), mirror, place)
+        key = Key(session_id, begun.record.message_id, begun.record.epoch)
+        mirror = self.streams.mirror(key) or self._mirror(session, begun.record)  # somebody may read it already
+        generation = self._own(Claim(key, begun.record.fence, self._owner), mirror, place)
         generation.start(self._upstream_of(session_id), begun.request, begun.policy)
         return mirror
 
@@ -361,9 +362,9 @@ class Conversations:
         """Let an answer go on whose owner is dead, where its upstream is known here; else end it."""
         with contextlib.suppress(StoreUnavailable, NotFound, Expired):  # then the claim runs out as well
             session = await self.sessions.find(claim.key.session_id)
+            [standing] = await self.store.standing([claim.key])
             mirror = await self.streams.caught_up(claim.key)
             mirror = mirror or self._mirror(session, session.get(claim.key.message_id))
-            [standing] = await self.store.standing([claim.key])
             place = self.admission.keep(self.asker(session), mirror.record.stream_id)
             generation = self._own(claim, mirror, place)
             tell("answer taken over", WARNING, **_about(session, mirror.record), fence=claim.fence)

@@ -111,10 +111,14 @@ class Streams:
         self._spawn(self._attend([mirror.key]))
 
     async def caught_up(self, key: Key) -> Mirror | None:
-        """A generation that is shown here, with all that the store has of it."""
-        if (mirror := self.mirror(key)) is not None:
-            await self._reload(mirror)
-        return self.mirror(key)
+        """A generation that is shown here, with all that the store has of it; also one whose first reader comes
+        meanwhile, who would else be shown what nobody writes to."""
+        caught_up: Mirror | None = None
+        while (mirror := self.mirror(key)) is not caught_up:
+            if mirror is not None:
+                await self._reload(mirror)
+            caught_up = mirror
+        return caught_up
 
     async def aclose(self) -> None:
         """Hand over what is owned to who comes next, and tell all readers to come again."""
@@ -183,7 +187,7 @@ class Streams:
     async def _attend(self, keys: Collection[Key]) -> None:
         mirrors = [mirror for key in keys if (mirror := self._mirrors.get(key))]
         for mirror in mirrors:
-            if not mirror.stream.readers:
+            if not mirror.stream.readers and mirror.key not in self._owned:
                 self._mirrors.pop(mirror.key, None)
         shown = [mirror for mirror in mirrors if mirror.stream.readers]
         if not shown:
