@@ -396,7 +396,7 @@ class Doorway:
         setattr(store, name, held)
 
 
-@pytest.mark.parametrize("call", ["seize", "load"])
+@pytest.mark.parametrize("call", ["seize", "load", "standing"])
 def test_who_comes_while_an_answer_is_taken_over_sees_how_it_goes_on(call: str, workers: Run) -> None:
     async def test(workers: Workers) -> None:
         (one, counting), (two, _) = workers.start(), workers.start()
@@ -407,8 +407,8 @@ def test_who_comes_while_an_answer_is_taken_over_sees_how_it_goes_on(call: str, 
         doorway = Doorway(two.store, "seize")
         await die(one)
         await doorway.reached.wait()
-        if call == "load":
-            within = Doorway(two.store, "load")
+        if call != "seize":
+            within = Doorway(two.store, call)
             doorway.open.set()
             await within.reached.wait()
             doorway = within
@@ -448,9 +448,10 @@ def test_an_owner_that_nobody_reads_is_found_by_who_comes(workers: Run) -> None:
         await counting.held.wait()
         first.task.cancel()
         await asyncio.gather(first.task, return_exceptions=True)
-        [key] = one.streams._owned
+        [(key, generation)] = one.streams._owned.items()
         await one.streams._attend([key])
         second = Reading(await one.resume(session_id, 2))
+        assert one.streams.mirror(key) is generation.log.mirror
         counting.go.set()
         await second.end()
         assert is_whole(second)

@@ -331,7 +331,8 @@ class Conversations:
             place.leave()
             return None
         key = Key(session_id, begun.record.message_id, begun.record.epoch)
-        mirror = self.streams.mirror(key) or self._mirror(session, begun.record)  # somebody may read it already
+        # Somebody may read it already.
+        mirror = self.streams.mirror(key) or self._mirror(session, begun.record)
         generation = self._own(Claim(key, begun.record.fence, self._owner), mirror, place)
         generation.start(self._upstream_of(session_id), begun.request, begun.policy)
         return mirror
