@@ -103,20 +103,7 @@ def test_a_user_with_enough_streams_waits_and_others_do_not(store: str, tmp_path
         assert until_let_in(lambda: alice.post("chat/completion", **prompt(second))).status_code == 200
 
 
-def test_to_stop_an_answer_makes_room_for_another() -> None:
-    with gateway(limits("streams=1")) as (people, pause):
-        alice = people["alice"]
-        session, second = alice.session(), alice.session()
-        with alice.reading("completion", **prompt(session)) as reading:
-            reading.until_text("half ")
-            refusal(alice.post("chat/completion", **prompt(second)))
-            alice.call("chat/stop_stream", chat_session_id=session, message_id=2)
-            assert reading.to_end().status == "stopped"
-        pause.end()
-        assert until_let_in(lambda: alice.post("chat/completion", **prompt(second))).status_code == 200
-
-
-def test_what_is_refused_leaves_no_trace() -> None:
+def test_what_is_refused_leaves_no_trace_and_to_stop_an_answer_makes_room_for_another() -> None:
     with gateway(limits("streams=1")) as (people, pause):
         alice = people["alice"]
         session, second = alice.session(), alice.session()
@@ -124,8 +111,10 @@ def test_what_is_refused_leaves_no_trace() -> None:
             reading.until_text("half ")
             refusal(alice.post("chat/completion", **prompt(second)))
             assert alice.call("chat/history_messages", chat_session_id=second)["chat_messages"] == []
-            pause.end()
-            reading.to_end()
+            alice.call("chat/stop_stream", chat_session_id=session, message_id=2)
+            assert reading.to_end().status == "stopped"
+        pause.end()
+        assert until_let_in(lambda: alice.post("chat/completion", **prompt(second))).status_code == 200
 
 
 def test_all_together_may_have_so_many_streams() -> None:
