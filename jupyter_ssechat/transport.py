@@ -178,10 +178,6 @@ class EventSource:
         told, now = watch or self.watch, asyncio.get_running_loop().time
         async with aclosing(self._body(limit)) as body:
             while True:
-                if (
-                    callable(watch) and watch()
-                ):  # to be deleted with upstream.py, which passes such a function
-                    told.finishing()
                 try:
                     chunk = await within(anext(body), told.due)
                 except StopAsyncIteration:
